@@ -1,0 +1,1 @@
+"""Models, jobs and the services that join them to storage. Knows nothing of the page."""

@@ -1,0 +1,131 @@
+"""Requests that go down from the pages and the API to the services. Frozen, checked before anything is loaded.
+
+Knows names, ranges and defaults; knows no model, no database and no page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
+
+from engine.errors import BadOptionError
+
+T = TypeVar("T")
+
+MAX_CANDIDATES = 4
+MAX_NEW_TOKENS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How to write. None means "the default": the model's, the conversation's or the promoted one."""
+
+    model: str | None = None
+    """Model id; None = the default text model."""
+    adapter: str = "promoted"
+    """Adapter id, "base", or "promoted"."""
+    system: str | None = None
+    """System prompt; None = the conversation's."""
+    conversation_id: str | None = None
+    """Conversation to continue; None = a one-shot creation in no conversation (the Write tab always gives one)."""
+    parent_id: str | None = None
+    """Make a version of this Creation: same place in the conversation, its prompt unless another is given."""
+    context_id: str | None = None
+    """Creation this one follows; None = the conversation's head (or the parent's context)."""
+    n: int = 1
+    """Candidates, 1 … 4; seeds[i] = seed + i."""
+    max_new_tokens: int = 512
+    temperature: float = 0.7
+    """0 = greedy."""
+    top_p: float = 0.95
+    top_k: int = 50
+    """0 = off."""
+    repetition_penalty: float = 1.1
+    stop: tuple[str, ...] = ()
+    """Text at which writing ends; it is not part of the output."""
+    seed: int | None = None
+    """None = drawn at random and recorded."""
+    continue_from: str | None = None
+    """Go on writing this Creation's output: the new one starts with that text and is a version of it."""
+    rank_by: Literal["taste"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("n", self.n, 1, MAX_CANDIDATES, int)
+        _check_range("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS, int)
+        _check_range("temperature", self.temperature, 0.0, 2.0, float)
+        _check_range("top_p", self.top_p, 0.01, 1.0, float)
+        _check_range("top_k", self.top_k, 0, 1000, int)
+        _check_range("repetition_penalty", self.repetition_penalty, 0.5, 2.0, float)
+        if self.seed is not None:
+            _check_range("seed", self.seed, 0, 2**53 - 1, int)
+        for name in ("model", "adapter", "system", "conversation_id", "parent_id", "context_id", "continue_from"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise BadOptionError(f'Option "{name}" must be text.', key="error.option_text", name=name)
+        if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop) or len(self.stop) > 8:
+            raise BadOptionError('Option "stop" must be a list of up to 8 texts.', key="error.option_stop")
+        if self.rank_by not in (None, "taste"):
+            raise BadOptionError('Option "rank_by" must be "taste" or null.', key="error.option_rank_by")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """One click on Create. The same `idempotency_key` twice is one job."""
+
+    prompt: str
+    options: WriteOptions = WriteOptions()
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateOptions:
+    """What goes with a score."""
+
+    reasons: tuple[str, ...] = ()
+    """Chips, from REASONS or free."""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferOptions:
+    """How the two compare, when neither simply won."""
+
+    tie: bool = False
+    both_bad: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tie and self.both_bad:
+            raise BadOptionError('Give "tie" or "both_bad", not both.', key="error.tie_and_bad")
+
+
+GOOD_REASONS = ("accurate", "clear", "creative", "right_tone", "right_length", "useful")
+BAD_REASONS = ("wrong", "unclear", "generic", "off_tone", "too_long", "too_short", "repetitive", "ignored_prompt")
+
+
+def options_from_json(kind: type[T], value: object) -> T:
+    """Build an options dataclass from one JSON object or null.
+
+    Raises BadOptionError for a value that is no object, an unknown key (it names it) or a bad value.
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, dict):
+        raise BadOptionError("Options must be one JSON object or null.", key="error.options_object")
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(str(name) for name in value if name not in known)
+    if unknown:
+        names = ", ".join(f'"{name}"' for name in unknown)
+        raise BadOptionError(f"Unknown option: {names}.", key="error.option_unknown", names=names)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BadOptionError(f"Bad options: {error}.", key="error.options_object") from error
+
+
+def _check_range(name: str, value: object, low: float, high: float, kind: type) -> None:
+    good = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+    if not good or not low <= value <= high:  # type: ignore[operator]
+        raise BadOptionError(
+            f'Option "{name}" must be a number from {low} to {high}.', key="error.option_range", name=name, low=low, high=high
+        )
