@@ -5,7 +5,7 @@ Knows names, ranges and defaults; knows no model, no database and no page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from engine.errors import BadOptionError
@@ -73,7 +73,7 @@ class WriteRequest:
     """One click on Create. The same `idempotency_key` twice is one job."""
 
     prompt: str
-    options: WriteOptions = WriteOptions()
+    options: WriteOptions = field(default_factory=WriteOptions)
     idempotency_key: str | None = None
 
 

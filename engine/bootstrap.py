@@ -1,0 +1,139 @@
+"""Builds the studio once, in order: data folder, database, models, jobs, services. Tests bring parts of their own.
+
+The only place that constructs services. Everything opened here is closed by `Studio.close`, last opened first.
+Knows no page; loads no model and no torch.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data_folder import hold_data_folder
+from engine.errors import RefusedStartError
+from engine.jobs.runner import JobRunner
+from engine.models.catalog import Catalog, load_catalog
+from engine.models.host import ModelHost
+from engine.models.store import ModelStore
+from engine.services.conversations import ConversationService
+from engine.services.edge import storage_errors
+from engine.services.export import ExportService
+from engine.services.feedback import FeedbackService
+from engine.services.jobs import JobsService, RowJobStore
+from engine.services.library import LibraryService
+from engine.services.model_list import ModelList
+from engine.services.models import ModelService
+from engine.services.preferences import PreferencesService
+from engine.services.restore import apply_staged
+from engine.services.secret import SecretFile
+from engine.services.text import TextService
+from engine.services.writing import TextHost
+from engine.settings import Settings
+from engine.studio import Studio
+from storage.database import Database, open_database
+from storage.errors import StorageError
+from storage.files import FileStore
+from storage.records import JobRecord
+
+ASSETS_DIR = Path(__file__).resolve().parent.parent / "assets"
+SHUTDOWN_GRACE_S = 5.0
+"""How long running jobs get to stop when the studio closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Parts that tests bring along; None = the real one."""
+
+    text_host: TextHost | None = None
+    """Where text models come from."""
+    catalog: Catalog | None = None
+
+
+def check_profile(settings: Settings) -> None:
+    """Refuse what would show the studio to others: that needs logins, which this version does not have."""
+    if settings.share:
+        raise RefusedStartError(
+            "--share is not in this version: the studio has no logins yet. Start without it.", key="error.share_unready"
+        )
+    if not settings.is_loopback:
+        raise RefusedStartError(
+            f"--host {settings.host} would let others in, and the studio has no logins yet. Use --host 127.0.0.1.",
+            key="error.host_unready",
+            host=settings.host,
+        )
+    if settings.auth is not None:
+        raise RefusedStartError(
+            "--auth is not in this version: the studio answers this machine only and has no logins yet. Start without it.",
+            key="error.auth_unready",
+        )
+
+
+def build_studio(settings: Settings, overrides: Overrides | None = None) -> Studio:
+    """Open everything, mark what the last stop cut off, start missing downloads (unless offline), return the services.
+
+    Raises RefusedStartError with one sentence when the data folder cannot be written or another studio holds it, or when
+    its database cannot be used; then everything is closed again.
+    """
+    parts = overrides or Overrides()
+    closing = ExitStack()
+    with ExitStack() as opened:
+        opened.enter_context(hold_data_folder(settings))
+        restored = apply_staged(settings)
+        database = _open(settings)
+        opened.callback(database.close)
+        interrupted = _interrupt(database)
+        files = FileStore(settings.files_dir)
+        _sweep(database, files)
+        preferences = PreferencesService(database, files, settings)
+        device = preferences.start_device()
+
+        store = ModelStore(settings.models_dir, ASSETS_DIR)
+        catalog = parts.catalog or load_catalog(ASSETS_DIR / "models.yaml")
+        models = ModelList(catalog, database, SecretFile(settings.secrets_path))
+        host = ModelHost(store, models.get, device)
+        runner = JobRunner(RowJobStore(database))
+        opened.callback(runner.shutdown, SHUTDOWN_GRACE_S)
+        model_service = ModelService(models, store, host, runner, database, settings, device)
+
+        studio = Studio(
+            settings=settings,
+            text=TextService(database, runner, parts.text_host or host, model_service, lambda: catalog.list("text")),
+            conversations=ConversationService(database),
+            feedback=FeedbackService(database),
+            library=LibraryService(database, files),
+            exports=ExportService(database, files, exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir),
+            models=model_service,
+            preferences=preferences,
+            jobs=JobsService(database, runner, interrupted=interrupted),
+            warnings=(*database.warnings, *((restored,) if restored else ())),
+            closing=closing,
+        )
+        model_service.ensure_starters()
+        closing.callback(opened.pop_all().close)
+    return studio
+
+
+def _open(settings: Settings) -> Database:
+    """Open the database; whatever is wrong with it is a refused start, in one sentence, and the file stays as it is."""
+    try:
+        return open_database(settings.database_url, backup_dir=settings.backups_dir)
+    except StorageError as error:
+        raise RefusedStartError(str(error), key="error.database_refused", reason=str(error)) from error
+
+
+@storage_errors()
+def _interrupt(database: Database) -> tuple[JobRecord, ...]:
+    """Nobody holds a job when the studio starts: what is not finished was cut off, with what it had."""
+    with database.write() as uow:
+        interrupted = uow.jobs.interrupt_unfinished()
+        uow.commit()
+    return interrupted
+
+
+@storage_errors()
+def _sweep(database: Database, files: FileStore) -> None:
+    """Remove files that a crash left without a row."""
+    with database.read() as uow:
+        known = uow.creations.media_names()
+    files.sweep(known)

@@ -1,0 +1,179 @@
+"""Looks at a model folder before anything is loaded from it: what it holds, and whether it is safe and whole.
+
+Reads JSON and safetensors headers only. Nothing is ever unpickled and no code of the folder is run; a folder that would
+need either is refused. Knows no torch, no store and no catalogue.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import BadFileError
+
+MAX_JSON_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20
+"""The safetensors format's own limit."""
+_DTYPE_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
+}  # fmt: skip
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
+_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the safetensors headers of a folder add up to."""
+
+    files: tuple[Path, ...]
+    parameters: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFacts:
+    """A folder that passed the checks."""
+
+    folder: Path
+    model_type: str
+    architecture: str
+    context_length: int
+    """0 = unknown."""
+    parameters: int
+    size_bytes: int
+
+
+def inspect_folder(folder: Path) -> FolderFacts:
+    """Check a causal language model's folder: config.json + *.safetensors + tokenizer.json.
+
+    Raises BadFileError in one sentence when something is missing, damaged, or would need code or a pickle.
+    """
+    if not folder.is_dir():
+        raise _bad(folder, "is no folder on this machine")
+    config = read_json(folder / "config.json", missing=_what_is_wrong(folder))
+    refuse_code(config, "config.json")
+    for name in ("tokenizer_config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            refuse_code(read_json(folder / name), name)
+    if "quantization_config" in config:
+        raise _bad(folder, "holds quantised weights, which need extra software; use the unquantised model")
+    architecture = str((config.get("architectures") or [""])[0])
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        raise _bad(folder, f'holds no text-writing model (architecture "{architecture}")')
+    if not (folder / "tokenizer.json").is_file():
+        raise _bad(folder, "has no tokenizer.json")
+    read_json(folder / "tokenizer.json")
+    weights = read_weights(folder)
+    return FolderFacts(folder, model_type, architecture, context_length(config), weights.parameters, weights.size_bytes)
+
+
+def read_weights(folder: Path) -> Weights:
+    """Read the header of every *.safetensors file; raises BadFileError when there is none or one is damaged."""
+    files = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".safetensors"))
+    if not files:
+        raise _bad(folder, _what_is_wrong(folder))
+    parameters = sum(_count_parameters(path) for path in files)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        wanted = set(dict(read_json(index).get("weight_map") or {}).values())
+        missing = sorted(str(name) for name in wanted - {path.name for path in files})
+        if missing:
+            raise _bad(folder, f"lacks {missing[0]}")
+    return Weights(files, parameters, sum(path.stat().st_size for path in files))
+
+
+def read_json(path: Path, *, missing: str = "") -> dict[str, Any]:
+    """Read a JSON object; raises BadFileError when the file is missing, huge, or something else."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise _bad(path, "is too large")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _bad(path.parent, missing or f"has no {path.name}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _bad(path, "is damaged or no JSON file") from error
+    if not isinstance(value, dict):
+        raise _bad(path, "is damaged or no JSON object")
+    return value
+
+
+def refuse_code(value: object, name: str) -> None:
+    """Raise BadFileError when a config asks for code that comes with the model or from elsewhere, at any depth."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            wants_code = key in _CODE_KEYS and inner
+            wants_kernel = isinstance(key, str) and "attn_implementation" in key and inner not in _ATTENTION
+            if wants_code or wants_kernel:
+                raise BadFileError(
+                    f'{name} asks to run code that comes with the model ("{key}"), which the studio never does. Use another model.',
+                    key="error.model_code",
+                    name=name,
+                    field=str(key),
+                )
+            refuse_code(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            refuse_code(inner, name)
+
+
+def context_length(config: Mapping[str, Any]) -> int:
+    """Tokens a model's config says it can take; 0 when it does not say."""
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
+        value = config.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 0
+
+
+def _count_parameters(path: Path) -> int:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= MAX_HEADER_BYTES or 8 + length > size:
+            raise _damaged(path)
+        raw = file.read(length)
+    try:
+        header = json.loads(raw.decode("utf-8"))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        parameters = end = 0
+        for entry in tensors:
+            count = 1
+            for edge in entry["shape"]:
+                count *= int(edge)
+            first, last = entry["data_offsets"]
+            if count < 0 or last - first != count * _DTYPE_BYTES[entry["dtype"]] or first < 0:
+                raise _damaged(path)
+            parameters += count
+            end = max(end, last)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path) from error
+    if end != size - 8 - length:
+        raise _damaged(path)
+    return parameters
+
+
+def _what_is_wrong(folder: Path) -> str:
+    suffixes = {path.suffix.lower() for path in folder.iterdir()} if folder.is_dir() else set()
+    if ".gguf" in suffixes:
+        return "holds a GGUF file, which the studio does not open; use the model's safetensors form"
+    if suffixes & set(_PICKLES):
+        return "holds only pickled weights, which can run code when opened; use the model's safetensors form"
+    return "holds no model: config.json, tokenizer.json and *.safetensors are needed"
+
+
+def _damaged(path: Path) -> BadFileError:
+    return BadFileError(
+        f"{path.name} is damaged or no safetensors file. Get the model again.", key="error.weights_damaged", name=path.name
+    )
+
+
+def _bad(path: Path, what: str) -> BadFileError:
+    return BadFileError(f"{path.name or path} {what}.", key="error.model_folder", name=path.name or str(path), what=what)

@@ -1,0 +1,103 @@
+"""Caches of finished rows, kept so that the next turn computes only what is new.
+
+Each kept cache has its schedule: segments ["prefill", n] and ["decode", m]. A prefill is reused whole or not at all,
+because a shorter one would be computed differently; a decode may be cut at any token. So whatever is reused is something
+that can be computed again, step by step, from its record. Knows ids and schedules; knows no model and no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Step: TypeAlias = Literal["prefill", "decode"]
+Segment: TypeAlias = tuple[Step, int]
+
+
+def append(segments: list[Segment], kind: Step, count: int) -> None:
+    """Add to a schedule; neighbouring decodes become one."""
+    if count <= 0:
+        return
+    if kind == "decode" and segments and segments[-1][0] == "decode":
+        count += segments.pop()[1]
+    segments.append((kind, count))
+
+
+def reusable(segments: Sequence[Segment], matched: int) -> list[Segment]:
+    """The part of a schedule that can be kept when only the first `matched` tokens are wanted."""
+    kept: list[Segment] = []
+    for kind, count in segments:
+        if count <= matched:
+            kept.append((kind, count))
+            matched -= count
+            continue
+        if kind == "decode" and matched > 0:
+            kept.append((kind, matched))
+        break
+    return kept
+
+
+def length(segments: Sequence[Segment]) -> int:
+    """Tokens of a schedule."""
+    return sum(count for _, count in segments)
+
+
+@dataclass(slots=True)
+class _Kept:
+    ids: list[int]
+    segments: list[Segment]
+    cache: Any
+    size_bytes: int
+
+
+class CachePool:
+    """The most recently used caches, up to a number of bytes. Used by one thread."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._kept: list[_Kept] = []
+        """Least recently used first."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory the kept caches hold, at most."""
+        return sum(kept.size_bytes for kept in self._kept)
+
+    def find(self, ids: Sequence[int]) -> tuple[Any, list[Segment]]:
+        """Return (cache to fork from, the segments of it to keep) for the longest reusable beginning of `ids`, or (None, [])."""
+        best: _Kept | None = None
+        best_segments: list[Segment] = []
+        for kept in self._kept:
+            segments = reusable(kept.segments, _matched(kept.ids, ids))
+            if length(segments) > length(best_segments):
+                best, best_segments = kept, segments
+        if best is None:
+            return None, []
+        self._kept.remove(best)
+        self._kept.append(best)
+        return best.cache, best_segments
+
+    def keep(self, ids: list[int], segments: list[Segment], cache: Any) -> None:
+        """Keep a cache of `ids`; what it makes needless goes, then the least recently used beyond the limit."""
+        self._kept = [kept for kept in self._kept if not _covers(ids, segments, kept)]
+        self._kept.append(_Kept(ids, segments, cache, cache.size_bytes))
+        while self._kept and self.size_bytes > self.limit_bytes:
+            self._kept.pop(0)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+
+def _matched(left: Sequence[int], right: Sequence[int]) -> int:
+    for place, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return place
+    return min(len(left), len(right))
+
+
+def _covers(ids: Sequence[int], segments: Sequence[Segment], kept: _Kept) -> bool:
+    """Whether everything that `kept` could give can be had from the newer cache too."""
+    whole = len(kept.ids)
+    return _matched(kept.ids, ids) == whole and reusable(segments, whole) == list(kept.segments)

@@ -1,0 +1,177 @@
+"""Bundles: all rows and files of an owner, or of everybody (a backup), in one zip that any version on any database can read.
+
+A zip of manifest.json, one JSONL for each table (rows by seq, without it) and files/…. Nothing in it depends on when or where it
+was written, so that export → import into an empty database → export gives the same bytes.
+Knows how a bundle is written; storage/bundle_reader.py distrusts and reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, Table, select
+
+from storage import bundle_reader, error_map
+from storage.bundle_format import FILES, FORMAT_VERSION, MANIFEST, TABLES, is_backup_only, to_json
+from storage.database import Database
+from storage.errors import RecordNotFoundError
+from storage.files import CHUNK_BYTES, FileStore, sync_folder
+from storage.repositories import rows
+from storage.sqlite import canonical_json
+from storage.tables import creation_tags, creations
+
+# The oldest a zip can say: no member tells when it was written.
+_STAMP = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass
+class _Member:
+    """What the manifest says of one member."""
+
+    sha256: str
+    size_bytes: int
+    rows: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"sha256": self.sha256, "size_bytes": self.size_bytes}
+        return said if self.rows is None else {**said, "rows": self.rows}
+
+
+def write_bundle(
+    database: Database, files: FileStore, path: Path, *, owner_id: str | None = None, created_by: str
+) -> dict[str, int]:
+    """Write all rows of `owner_id`, or of everybody with jobs too (None), and the files they refer to; rows of each table.
+
+    Works beside a running app: everything is of one moment. A file that is missing is named in the manifest and left out.
+    `path` is replaced when the bundle is whole and on the disk. Raises DiskFullError, StorageError; then nothing was changed.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(mode=0o600)
+        with database.read() as uow, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            manifest = _write_members(archive, uow.connection, files, owner_id)
+            said = {"format": FORMAT_VERSION, "created_by": created_by, "owner_id": owner_id, **manifest}
+            with archive.open(_info(MANIFEST), "w") as member:
+                member.write((canonical_json(said) + "\n").encode())
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise error_map.to_storage_error(error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    counts: dict[str, int] = manifest["counts"]
+    return counts
+
+
+def read_bundle(database: Database, files: FileStore, path: Path, *, owner_id: str | None = None) -> dict[str, dict[str, int]]:
+    """Add what a bundle holds, but rows whose id is here; of each table, and "files", how many were {"added", "skipped"}.
+
+    With `owner_id`, everything becomes that owner's, and nothing of anybody else's can be reached; without, owners stay as they
+    are (a restore). Everything is checked before the first row is written, and all is written in one transaction.
+    Raises BundleError, DiskFullError, StorageError; then nothing was changed.
+    """
+    return bundle_reader.read(database, files, path, owner_id)
+
+
+def _write_members(archive: zipfile.ZipFile, connection: Connection, files: FileStore, owner_id: str | None) -> dict[str, Any]:
+    members: dict[str, _Member] = {}
+    counts: dict[str, int] = {}
+    for name, table in TABLES.items():
+        if owner_id is not None and is_backup_only(name):
+            continue
+        lines = (canonical_json(row).encode() + b"\n" for row in _rows(connection, table, owner_id))
+        member = _write_member(archive, f"{name}.jsonl", lines)
+        members[f"{name}.jsonl"] = member
+        counts[name] = member.rows or 0
+    missing: list[str] = []
+    for name in _media_names(connection, owner_id):
+        try:
+            with files.open(name) as file:
+                member = _write_member(archive, FILES + name, _chunks(file))
+        except RecordNotFoundError:
+            missing.append(name)
+            continue
+        member.rows = None
+        members[FILES + name] = member
+    described = {name: member.as_json() for name, member in members.items()}
+    return {"counts": counts, "members": described, "missing_files": missing}
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, chunks: Iterable[bytes]) -> _Member:
+    digest, size_bytes, number = hashlib.sha256(), 0, 0
+    with archive.open(_info(name), "w", force_zip64=True) as member:
+        for chunk in chunks:
+            digest.update(chunk)
+            member.write(chunk)
+            size_bytes += len(chunk)
+            number += 1
+    return _Member(digest.hexdigest(), size_bytes, number)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _STAMP)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3  # Unix, on every system
+    info.external_attr = 0o100600 << 16
+    return info
+
+
+def _rows(connection: Connection, table: Table, owner_id: str | None) -> Iterator[dict[str, Any]]:
+    """Rows in the order of seq, as the bundle says them, a few hundred in memory at a time."""
+    after = 0
+    while True:
+        statement = select(table).where(table.c.seq > after).order_by(table.c.seq).limit(rows.IN_BATCH)
+        if owner_id is not None:
+            statement = _owned_by(statement, table, owner_id)
+        found = connection.execute(statement).all()
+        tags = _tags(connection, [row.seq for row in found]) if table is creations else {}
+        for row in found:
+            values = dict(row._mapping)
+            if table is creations:
+                values["tags"] = sorted(tags.get(row.seq, ()))
+            yield to_json(table, values)
+        if len(found) < rows.IN_BATCH:
+            return
+        after = found[-1].seq
+
+
+def _owned_by(statement: Any, table: Table, owner_id: str) -> Any:
+    if "owner_id" in table.c:
+        return statement.where(table.c.owner_id == owner_id)
+    # Ratings and preferences are the rater's; those of others' creations would refer to rows that are not in the bundle.
+    mine = select(creations.c.id).where(creations.c.owner_id == owner_id)
+    statement = statement.where(table.c.rater_id == owner_id)
+    for column in ("creation_id", "chosen_id", "rejected_id"):
+        if column in table.c:
+            statement = statement.where(table.c[column].in_(mine))
+    return statement
+
+
+def _tags(connection: Connection, seqs: list[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    statement = select(creation_tags.c.creation_seq, creation_tags.c.tag).where(creation_tags.c.creation_seq.in_(seqs))
+    for row in connection.execute(statement):
+        found.setdefault(row.creation_seq, []).append(row.tag)
+    return found
+
+
+def _media_names(connection: Connection, owner_id: str | None) -> list[str]:
+    statement = select(creations.c.media_name).where(creations.c.media_name.is_not(None)).distinct()
+    if owner_id is not None:
+        statement = statement.where(creations.c.owner_id == owner_id)
+    return sorted(connection.execute(statement).scalars())

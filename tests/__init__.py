@@ -1,0 +1,1 @@
+"""Tests mirror the tree; `python -m tests.check` runs every check."""

@@ -1,0 +1,89 @@
+"""The frame's widget: rail, top line and download banner. Says what model is in use and what the machine is doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BadOptionError
+from ui.components.frame import PAGES, Frame
+from ui.components.widget import widget
+from ui.handlers import guarded
+from ui.i18n import LANGUAGES, Translator, translator
+from ui.view import fraction_of, job_text
+
+if TYPE_CHECKING:
+    from engine.services.models import ModelCard
+    from engine.studio import Studio
+
+THEMES = ("auto", "light", "dark")
+
+
+def build_frame(studio: Studio, profile: str, language: str) -> Frame:
+    """Mount the rail and hand out the Frame that every tab is built with."""
+    t = translator(language)
+
+    def on_act(action: dict[str, Any], request: Any) -> dict[str, Any]:
+        owner_id = frame.owner(request)
+        match action.get("type"):
+            case "status":
+                return status_view(studio, owner_id, t)
+            case "use_model":
+                studio.models.set_default(owner_id, "text", str(action.get("model_id")))
+                return status_view(studio, owner_id, t)
+            case "theme":
+                studio.preferences.set(owner_id, theme=_one_of(action.get("theme"), THEMES))
+            case "language":
+                studio.preferences.set(owner_id, language=_one_of(action.get("language"), LANGUAGES))
+            case other:
+                raise BadOptionError(f"Unknown action: {other}.", key="error.unknown_action", name=other)
+        return {}
+
+    events = tuple(f"open_{page}" for page in PAGES)
+    frame = Frame(language=language, profile=profile, rail=widget("rail", elem_id="rail", act=guarded(language, on_act), events=events))
+    return frame
+
+
+def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
+    """{model, models, jobs, activity, download}: what the top line and the banner show."""
+    jobs = studio.jobs.active(owner_id)
+    cards = [card for card in studio.models.cards() if card.task == "text"]
+    in_use = next((card for card in cards if card.is_default), None)
+    views = [
+        {
+            "job_id": job.job_id,
+            "kind": job.kind,
+            "fraction": fraction_of(job.progress),
+            "text": job_text(job, t),
+            "conversation_id": job.data.get("conversation_id"),
+        }
+        for job in jobs
+    ]
+    writing = [view for view in views if view["kind"] in ("write", "text")]
+    ordered = writing + [view for view in views if view not in writing]
+    return {
+        "model": in_use and {"id": in_use.id, "name": in_use.name, "adapter": t("frame.adapter.base")},
+        "models": [{"id": card.id, "name": card.name, "note": ", ".join(card.languages)} for card in cards if card.state == "installed"],
+        "jobs": ordered,
+        "activity": ordered[0]["text"] if ordered else t("frame.activity.idle"),
+        "download": _download(in_use, t),
+    }
+
+
+def _download(card: ModelCard | None, t: Translator) -> dict[str, Any] | None:
+    """The banner of the first start: only while the model that would write is not there yet."""
+    if card is None or card.state == "installed":
+        return None
+    if card.error:
+        return {"text": t("frame.download.failed", name=card.name, error=card.error), "fraction": None, "error": True}
+    if card.job_id is None:
+        return {"text": t("frame.download.missing", name=card.name), "fraction": None, "error": True}
+    if card.progress is None:
+        return {"text": t("frame.download.starting", name=card.name), "fraction": None, "error": False}
+    text = t("frame.download.running", name=card.name, percent=round(card.progress * 100))
+    return {"text": text, "fraction": card.progress, "error": False}
+
+
+def _one_of(value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise BadOptionError(f"Choose one of: {', '.join(allowed)}.", key="error.one_of", names=", ".join(allowed))
+    return str(value)

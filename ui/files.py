@@ -1,0 +1,64 @@
+"""Our own files over HTTP: scripts and styles, words, a Creation's media, exports. Every owner check is in the services."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from engine.errors import StudioError
+from storage.records import LOCAL_OWNER
+from ui.i18n import ASSETS_DIR, LANGUAGES
+from ui.page import words_script
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from engine.studio import Studio
+
+FOR_EVER = "public, max-age=31536000, immutable"
+# Types that a browser shows in place; anything else is handed over as a download, so that no file of a user runs on our origin.
+SHOWN_TYPES = ("image/png", "image/jpeg", "image/webp")
+
+
+class VersionedFiles(StaticFiles):
+    """Files whose address carries their version: kept for ever; asked without one, they are checked each time."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = FOR_EVER if b"v=" in scope["query_string"] else "no-cache"
+        return response
+
+
+def add_file_routes(app: FastAPI, studio: Studio) -> None:
+    """Mount /assets/{js,css}, /assets/words, /media and /exports. Gradio's own /assets/<file> is not touched."""
+    for folder in ("js", "css"):
+        app.mount(f"/assets/{folder}", VersionedFiles(directory=ASSETS_DIR / folder), name=folder)
+
+    @app.get("/assets/words/{name}.js")
+    def words(name: str) -> Response:
+        if name not in LANGUAGES:
+            return JSONResponse({"detail": "Nothing with this id."}, status_code=404)
+        return Response(words_script(name), media_type="text/javascript", headers={"cache-control": FOR_EVER})
+
+    @app.get("/media/{creation_id}")
+    def media(creation_id: str) -> Response:
+        try:
+            path = studio.library.media_path(LOCAL_OWNER, creation_id)
+        except StudioError as error:
+            return JSONResponse({"detail": error.message}, status_code=404)
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        if kind in SHOWN_TYPES:
+            return FileResponse(path, media_type=kind)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    @app.get("/exports/{export_id}")
+    def exports(export_id: str) -> Response:
+        try:
+            path = studio.exports.path_of(LOCAL_OWNER, export_id)
+        except StudioError as error:
+            return JSONResponse({"detail": error.message}, status_code=404)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)

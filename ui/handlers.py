@@ -1,0 +1,62 @@
+"""The one place that words errors for a page.
+
+Every handler of a page goes through `guarded` (a call) or `guarded_stream` (a generator). A StudioError becomes its sentence
+in the page's language; anything else is logged with a short id and becomes one sentence that names it. Knows no services.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeAlias
+
+from engine.errors import CancelledError, StudioError
+from ui.i18n import messages, translator
+
+Action: TypeAlias = dict[str, Any]
+logger = logging.getLogger("tastemaker.ui")
+
+
+def error_view(error: Exception, language: str) -> Action:
+    """{"error": {"code", "message"}}: what the page shows as a toast beside the input it keeps."""
+    t = translator(language)
+    if isinstance(error, StudioError):
+        # The error's own English sentence may say more than the one in assets/i18n, so that one is for the other languages.
+        known = language != "en" and error.message_key in messages(language)
+        message = t(error.message_key, **_in_words(error.values, language)) if known else error.message
+        return {"error": {"code": error.code, "message": message}}
+    error_id = secrets.token_hex(3)
+    logger.error("unexpected error %s", error_id, exc_info=error)
+    return {"error": {"code": "error", "message": t("error.unexpected", id=error_id)}}
+
+
+def _in_words(values: Mapping[str, object], language: str) -> dict[str, object]:
+    """What is named in a sentence ("The prompt") in the page's language, where it is a word of ours."""
+    words = messages(language)
+    return {name: words.get(f"value.{value}", value) for name, value in values.items()}
+
+
+def guarded(language: str, fn: Callable[[Action, Any], Any]) -> Callable[[Action, Any], Any]:
+    """`fn(action, request)` with every error turned into an error view."""
+
+    def call(action: Action, request: Any) -> Any:
+        if not isinstance(action, dict):
+            return error_view(StudioError("An action must be one JSON object."), language)
+        try:
+            return fn(action, request)
+        except CancelledError:
+            return {}
+        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the page gets one sentence and the log the rest
+            return error_view(error, language)
+
+    return call
+
+
+async def guarded_stream(language: str, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The stream's items; an error ends it with one error view."""
+    try:
+        async for item in stream:
+            yield item
+    except Exception as error:  # noqa: BLE001 - the same edge for streams
+        yield error_view(error, language)

@@ -1,0 +1,160 @@
+"""One gate in front of every request: who may talk to us, how much, and which headers go back.
+
+A pure ASGI middleware, so that streams pass through unbuffered. It also finishes the page's HTML: Gradio inserts its `head` only
+after its scripts have run, which would flash an unstyled page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from ui.i18n import from_accept_language
+from ui.page import finish_html
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_JSON_BYTES = 20 * 1024 * 1024
+TOO_LARGE = "[too_long] The request is larger than 20 MB. Your text is kept in the box; send less of it."
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+# Gradio builds its templates with Function(), so scripts need 'unsafe-eval'; nothing may come from or go to another host.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+PAGES = {"/": "en", "/zh/": "zh"}
+
+
+class TooLargeError(Exception):
+    """The body grew past the limit while it was read."""
+
+
+class GatewayMiddleware:
+    """Host and Origin checks, the body limit, security headers, the language of GET /, and the finished page."""
+
+    def __init__(self, app: ASGIApp, *, host: str, saved_language: Callable[[], str | None]) -> None:
+        self.app = app
+        self.hosts = {*LOOPBACK, f"[{host}]" if ":" in host else host}
+        self.saved_language = saved_language
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await _answer(send, *refusal)
+            return
+        path, is_page = scope["path"], scope["method"] == "GET" and scope["path"] in PAGES
+        if is_page and path == "/" and "text/html" in headers.get("accept", ""):
+            language = self.saved_language() or from_accept_language(headers.get("accept-language", ""))
+            if language == "zh":
+                query = scope["query_string"].decode("latin-1")
+                await _answer(send, 307, "", [("location", "/zh/" + (f"?{query}" if query else ""))])
+                return
+        sender = _PageSender(send, PAGES[path]) if is_page else _HeaderSender(send)
+        try:
+            await self.app(scope, _limited(receive), sender)
+        except TooLargeError:
+            if not sender.started:
+                await _answer(send, 413, TOO_LARGE)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name not in self.hosts:
+            return 400, "This address does not belong to this studio."
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            origin = headers.get("origin")
+            if origin and origin != "null" and urlsplit(origin).netloc != host or origin == "null":
+                return 403, "Requests from other sites are not accepted."
+            length = headers.get("content-length", "0")
+            is_upload = headers.get("content-type", "").startswith("multipart/")
+            if not is_upload and length.isdigit() and int(length) > MAX_JSON_BYTES:
+                return 413, TOO_LARGE
+            scope["tastemaker.limited"] = not is_upload
+        return None
+
+
+def _limited(receive: Receive) -> Receive:
+    """Count what arrives: a chunked body has no length to check beforehand. Uploads have Gradio's own limit."""
+    total = 0
+
+    async def counted() -> Message:
+        nonlocal total
+        message = await receive()
+        if message["type"] == "http.request":
+            total += len(message.get("body", b""))
+            if total > MAX_JSON_BYTES * 10:
+                raise TooLargeError
+        return message
+
+    return counted
+
+
+class _HeaderSender:
+    """Adds our headers to whatever answers."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+        await self.send(message)
+
+
+class _PageSender(_HeaderSender):
+    """Holds one HTML page back until it is complete, then sends it with our head."""
+
+    def __init__(self, send: Send, language: str) -> None:
+        super().__init__(send)
+        self.language = language
+        self.start: Message | None = None
+        self.body = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.start = message
+            return
+        if message["type"] != "http.response.body" or self.start is None:
+            await super().__call__(message)
+            return
+        self.body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        headers = MutableHeaders(scope=self.start)
+        if headers.get("content-type", "").startswith("text/html"):
+            self.body = finish_html(self.body.decode("utf-8"), self.language).encode("utf-8")
+            headers["content-length"] = str(len(self.body))
+            headers["cache-control"] = "no-store"
+        await super().__call__(self.start)
+        await super().__call__({"type": "http.response.body", "body": self.body})
+
+
+async def _answer(send: Send, status: int, text: str, extra: list[tuple[str, str]] | None = None) -> None:
+    sender = _HeaderSender(send)
+    body = json.dumps({"detail": text}).encode() if text else b""
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in extra or []]
+    await sender({"type": "http.response.start", "status": status, "headers": headers})
+    await sender({"type": "http.response.body", "body": body})

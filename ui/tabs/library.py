@@ -1,0 +1,185 @@
+"""The Library tab: find, open, rate, mark, export and import what was made.
+
+The page keeps its own state (filter, selection, place in the list) and asks for one page of 50 at a time; nothing is kept here.
+Drawn by assets/js/library.js, worded by assets/i18n/*/library.json. Knows the services; knows no storage and no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BadOptionError, StudioError
+from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
+from storage.records import CreationFilter
+from ui.components.frame import Frame
+from ui.components.widget import widget
+from ui.handlers import error_view, guarded
+from ui.i18n import Translator
+from ui.uploads import uploaded_file
+from ui.view import markdown
+from ui.view_library import Names, detail_view, filter_from, page_view
+from ui.view_thread import figures, state_note
+
+if TYPE_CHECKING:
+    from engine.studio import Studio
+
+FORMATS = ("sft", "dpo", "kto", "csv", "bundle")
+VERSIONS_WITH_SCORES = 20
+IMPORT_ERRORS_SHOWN = 100
+
+View = dict[str, Any]
+Action = dict[str, Any]
+
+
+def build(studio: Studio, frame: Frame, t: Translator) -> None:
+    """Mount the Library into its page."""
+    page = LibraryPage(studio, t, frame.language)
+
+    def on_act(action: Action, request: Any) -> View:
+        answer = page.actions.get(str(action.get("type")))
+        if answer is None:
+            name = action.get("type")
+            raise BadOptionError(f"Unknown action: {name}.", key="error.unknown_action", name=name)
+        return answer(frame.owner(request), action)
+
+    value = {"reasons": {"good": list(GOOD_REASONS), "bad": list(BAD_REASONS)}}
+    widget("library", value, elem_id="library", act=guarded(frame.language, on_act))
+
+
+class LibraryPage:
+    """What the page can ask for, by the action's type. Each takes (owner_id, action) and answers one JSON object."""
+
+    def __init__(self, studio: Studio, t: Translator, language: str) -> None:
+        self.studio = studio
+        self.t = t
+        self.language = language
+        self.actions: dict[str, Callable[[str, Action], View]] = {
+            "search": self.search,
+            "facets": self.facets,
+            "open": self.open,
+            "rate": self.rate,
+            "star": self.star,
+            "tag": self.tag,
+            "trash": self.trash,
+            "restore": self.restore,
+            "write": self.write,
+            "reproduce": self.reproduce,
+            "reproduced": self.reproduced,
+            "export": self.export,
+            "import": self.import_file,
+        }
+
+    def search(self, owner_id: str, action: Action) -> View:
+        """One page of what the filter passes, newest first."""
+        wanted = filter_from(action.get("filter"))
+        page = self.studio.library.search(owner_id, owner_id, wanted, page=action.get("page", 1))
+        return page_view(page, self._names(), wanted.query)
+
+    def facets(self, owner_id: str, action: Action) -> View:
+        """What the filter chips offer: models and adapters as {id, name}, tags."""
+        facets, names = self.studio.library.facets(owner_id), self._names()
+        return {
+            "models": [{"id": model, "name": names.model(model)} for model in facets["models"]],
+            "adapters": [{"id": adapter, "name": names.adapter(adapter)} for adapter in facets["adapters"]],
+            "tags": list(facets["tags"]),
+        }
+
+    def open(self, owner_id: str, action: Action) -> View:
+        """Everything about one Creation."""
+        detail, names = self.studio.library.get(owner_id, owner_id, _id(action)), self._names()
+        scores: dict[str, float | None] = {}
+        for version in detail.versions[-VERSIONS_WITH_SCORES:]:
+            rating = self.studio.feedback.rating(owner_id, version.id)
+            scores[version.id] = rating.score if rating else None
+        return {
+            **detail_view(detail, names, scores),
+            "note": state_note(detail.creation, self.t),
+            "figures": figures(detail.creation, self.t, names.models),
+            "next_training_in": self.studio.feedback.counts(owner_id)["next_training_in"],
+        }
+
+    def rate(self, owner_id: str, action: Action) -> View:
+        """Set the rating, or withdraw it (null); says what it did and shows history and preferences again."""
+        options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
+        result = self.studio.feedback.rate(owner_id, owner_id, _id(action), action.get("score"), options)
+        detail = self.open(owner_id, action)
+        return {"rating": detail["rating"], "next_training_in": result.next_training_in, "detail": detail}
+
+    def star(self, owner_id: str, action: Action) -> View:
+        """Star or unstar."""
+        return {"changed": self.studio.library.star(owner_id, _ids(action), bool(action.get("on")))}
+
+    def tag(self, owner_id: str, action: Action) -> View:
+        """Add and remove tags; the facets come back for the chips."""
+        add, remove = action.get("add") or (), action.get("remove") or ()
+        changed = self.studio.library.tag(owner_id, _ids(action), add=add, remove=remove)
+        return {"changed": changed, "facets": self.facets(owner_id, action)}
+
+    def trash(self, owner_id: str, action: Action) -> View:
+        """Into the trash."""
+        return {"changed": self.studio.library.trash(owner_id, _ids(action))}
+
+    def restore(self, owner_id: str, action: Action) -> View:
+        """Out of the trash."""
+        return {"changed": self.studio.library.restore(owner_id, _ids(action))}
+
+    def write(self, owner_id: str, action: Action) -> View:
+        """Where the Creation came from: its conversation (turned to this version), or for a one-shot its prompt and settings."""
+        creation = self.studio.library.get(owner_id, owner_id, _id(action)).creation
+        if creation.conversation_id and creation.trashed_at is None:
+            conversation = self.studio.conversations.get(owner_id, creation.conversation_id)
+            if conversation.trashed_at is None:
+                self.studio.conversations.show_version(owner_id, conversation.id, creation.id)
+                return {"conversation_id": conversation.id}
+        return {"prompt": creation.prompt, "params": {**creation.params, "model": creation.model_id, "seed": creation.seed}}
+
+    def reproduce(self, owner_id: str, action: Action) -> View:
+        """Start making the Creation again, exactly; the page asks `reproduced` how far it is."""
+        return {"job_id": self.studio.text.reproduce(owner_id, _id(action))}
+
+    def reproduced(self, owner_id: str, action: Action) -> View:
+        """How far a reproduction is, and what came of it."""
+        job = self.studio.jobs.get(owner_id, str(action.get("job_id")))
+        if job.status in ("queued", "running"):
+            return {"done": False}
+        if job.status != "done" or not job.result:
+            problem = StudioError(job.error or "", key=getattr(job, "error_key", ""), **dict(getattr(job, "error_values", {})))
+            message = error_view(problem, self.language)["error"]["message"] if job.error else self.t("library.reproduce.stopped")
+            return {"done": True, "identical": None, "text": "", "message": message}
+        same = bool(job.result.get("identical"))
+        text = "" if same else str(job.result.get("text", ""))
+        message = self.t("library.reproduce.same" if same else "library.reproduce.differs")
+        return {"done": True, "identical": same, "text": text, "message": message}
+
+    def export(self, owner_id: str, action: Action) -> View:
+        """Write what the filter shows into a file; the page downloads it from `url`."""
+        format = action.get("format")
+        if format not in FORMATS:
+            raise BadOptionError(f'"format" must be one of {", ".join(FORMATS)}.', key="error.one_of", names=", ".join(FORMATS))
+        shown = CreationFilter() if format == "bundle" else filter_from(action.get("filter"))  # a bundle holds everything
+        made = self.studio.exports.export(owner_id, owner_id, format=format, filter=shown)
+        return {"url": f"/exports/{made.id}", "name": made.name, "rows": made.rows}
+
+    def import_file(self, owner_id: str, action: Action) -> View:
+        """Read an uploaded bundle or JSONL file in; the rows that could not be read are named."""
+        file = uploaded_file(action.get("path"))
+        try:
+            result = self.studio.exports.import_file(owner_id, owner_id, file)
+        finally:
+            file.unlink(missing_ok=True)
+        shown = [{"row": row, "message": message} for row, message in result.errors[:IMPORT_ERRORS_SHOWN]]
+        return {"added": result.added, "skipped": result.skipped, "failed": len(result.errors), "errors": shown}
+
+    def _names(self) -> Names:
+        models = {card.id: card.name for card in self.studio.models.cards()}
+        return Names(models=models, base=self.t("library.base"), render=markdown)
+
+
+def _id(action: Action) -> str:
+    return str(action.get("id"))
+
+
+def _ids(action: Action) -> list[str]:
+    ids = action.get("ids")
+    return ids if isinstance(ids, list) else [str(ids)]
