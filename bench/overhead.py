@@ -2,7 +2,7 @@
 
     python -m bench.overhead [--runs 3] [--tokens 200]
 
-The three take turns in one run, greedy and with one prompt, so that all write the same text and other load on the machine hits all alike.
+The three take turns in one run, greedy and with one prompt: all write the same text, and other load hits all alike.
 Speeds are measured from outside, from the first text seen to the last. Knows the text backend, /write and the page's elem_ids.
 """
 
@@ -12,13 +12,12 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from gradio_client import Client
 from playwright.sync_api import Page, sync_playwright
 
-from bench.page import RECORDER, open_write_page, record
+from bench.page import open_write_page, record
 from engine.jobs.job import CancelToken
 from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 from tests.browser.studio import RunningStudio
@@ -26,10 +25,12 @@ from tests.starter import starter_models, starter_text_model
 
 PROMPT = "Tell a long and detailed story about a lighthouse keeper, his dog, and the winter storm that changed everything."
 
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.1}
+
 
 def direct(model: TextModel, tokens: int) -> float:
     """Tokens per second of the backend, from its first token to its last."""
-    sampling = Sampling(temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.1, max_new_tokens=tokens, stop=())
+    sampling = Sampling(**GREEDY, max_new_tokens=tokens)
     first = last = 0.0
     count = 0
     for event in model.generate(GenerateRequest((Message("user", PROMPT),), sampling, (1,)), CancelToken()):
@@ -39,17 +40,22 @@ def direct(model: TextModel, tokens: int) -> float:
     return (count - 1) / (last - first)
 
 
-def through_api(client: Client, tokens: int) -> float:
-    """Tokens per second through /write: from the first update with text to the last one."""
-    options = {"temperature": 0, "top_p": 1, "top_k": 0, "repetition_penalty": 1.1, "max_new_tokens": tokens, "seed": 1}
+def through_api(client: Client, tokens: int) -> tuple[float, int]:
+    """Tokens per second through /write, from the first update with text to the last one, and how many tokens there were."""
     first = last = 0.0
     before = count = 0
-    for update in client.submit(PROMPT, options, api_name="/write"):
+    for update in client.submit(PROMPT, {**GREEDY, "max_new_tokens": tokens, "seed": 1}, api_name="/write"):
         if update["tokens"][0] and not first:
             first, before = time.monotonic(), update["tokens"][0]
         if update["tokens"][0] != count:
             count, last = update["tokens"][0], time.monotonic()
-    return (count - before) / (last - first)
+    return (count - before) / (last - first), count
+
+
+def through_page(page: Page, tokens: int, written: int) -> float:
+    """Tokens per second that a person sees, from the first words on the page to the last; `written` tokens make up the answer."""
+    seen = record(page, PROMPT, **GREEDY, max_new_tokens=tokens)
+    return written * (1 - seen.first_characters / seen.characters) / seen.grew_s
 
 
 def main() -> None:
@@ -67,31 +73,20 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         client, page = Client(studio.url, verbose=False), open_write_page(playwright, studio.url)
-
-        def through_page() -> float:
-            return page_speed(page, arguments.tokens)
-
-        ways: dict[str, Callable[[], float]] = {
-            "direct": lambda: direct(model, arguments.tokens),
-            "/write": lambda: through_api(client, arguments.tokens),
-            "page": through_page,
-        }
-        for number in range(arguments.runs + 1):
-            for name, way in ways.items():
-                speed = way()
+        for number in range(arguments.runs + 1):  # the first round only warms up
+            api_speed, written = through_api(client, arguments.tokens)
+            figures = {
+                "direct": direct(model, arguments.tokens),
+                "/write": api_speed,
+                "page": through_page(page, arguments.tokens, written),
+            }
+            for name, speed in figures.items():
                 if number:
                     speeds[name].append(speed)
                 print(f"run {number}: {name:<7} {speed:6.2f} tokens/s", flush=True)
     base = statistics.median(speeds["direct"])
     for name, values in speeds.items():
         print(f"{name:<7} median {statistics.median(values):6.2f} tokens/s, {statistics.median(values) / base:.3f} of direct")
-
-
-def page_speed(page: Page, tokens: int) -> float:
-    """Tokens per second that a person sees: from the first change of the answer on the page to the last."""
-    page.evaluate(RECORDER)
-    seen = record(page, PROMPT, max_new_tokens=tokens)
-    return seen.tokens_per_s
 
 
 if __name__ == "__main__":

@@ -61,7 +61,10 @@ def main() -> None:
                     first.append(figures[1])
                     after_ready.append(connected - since_ready + figures[1])
                     second.append(figures[2])
-            print(f"run {number}: ready {figures[0]:.2f} s, first token {figures[1]:.2f} s, second answer's {figures[2]:.2f} s", flush=True)
+            print(
+                f"run {number}: ready {figures[0]:.2f} s, first token {figures[1]:.2f} s, second answer's {figures[2]:.2f} s",
+                flush=True,
+            )
     imports = [import_s("ui.app") for _ in range(runs)]
     for name, values in (
         ("launch.py to the ready line", ready),
@@ -70,7 +73,9 @@ def main() -> None:
         ("second prompt to its first token", second),
         ("python -c 'import ui.app'", imports),
     ):
-        print(f"{name:<50} median {statistics.median(values):.2f} s  ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)")
+        print(
+            f"{name:<50} median {statistics.median(values):.2f} s  ({min(values):.2f} to {max(values):.2f}, {len(values)} runs)"
+        )
 
 
 if __name__ == "__main__":

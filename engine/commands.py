@@ -51,6 +51,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return commands[args.command](args, settings)
     except StudioError as error:
         _complain(str(error))
+    except BrokenPipeError:  # whoever read the lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         _complain(f"{error.filename or 'A file'}: {error.strerror or error}. Nothing was changed.")
     return 2

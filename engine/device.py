@@ -31,7 +31,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """"cpu", "cuda" or "mps"."""
+        """ "cpu", "cuda" or "mps"."""
         return self.name.partition(":")[0]
 
 
@@ -64,7 +64,8 @@ def choose_device(wanted: str = "auto") -> Device:
     """
     kind, _, number = wanted.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
-        raise BadOptionError(f'"{wanted}" is no device: use auto, cpu, cuda, cuda:n or mps.', key="error.device_unknown", device=wanted)
+        text = f'"{wanted}" is no device: use auto, cpu, cuda, cuda:n or mps.'
+        raise BadOptionError(text, key="error.device_unknown", device=wanted)
     threads = physical_cores()
     found = _accelerators() if kind != "cpu" else ()
     if kind == "auto":
@@ -117,7 +118,8 @@ def hardware(device: Device) -> Hardware:
         gpu_bytes, gpu_available = figures.total_bytes, figures.available_bytes
     elif device.kind == "mps":
         gpu, gpu_bytes, gpu_available = "Apple GPU", main.total_bytes, main.available_bytes
-    return Hardware(device.name, _cpu_name(), physical_cores(), main.total_bytes, main.available_bytes, gpu, gpu_bytes, gpu_available)
+    ram, free = main.total_bytes, main.available_bytes
+    return Hardware(device.name, _cpu_name(), physical_cores(), ram, free, gpu, gpu_bytes, gpu_available)
 
 
 def free_memory(device: Device) -> None:

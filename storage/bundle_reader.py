@@ -6,11 +6,13 @@ Knows hostile zips: "..", absolute names, links, bombs, duplicate and overlappin
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -45,14 +47,27 @@ def read(database: Database, files: FileStore, path: Path, owner_id: str | None)
     """See storage.bundle.read_bundle."""
     try:
         with zipfile.ZipFile(path) as archive:
-            bundle = _Bundle(archive, path.stat().st_size)
-            bundle.check_members()
-            bundle.check_rows()
+            bundle = _checked_bundle(archive, path)
             return _Import(database, files, bundle, owner_id).run()
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+    except zipfile.BadZipFile as error:
         raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was imported.") from error
     except OSError as error:
         raise error_map.to_storage_error(error) from error
+
+
+def _checked_bundle(archive: zipfile.ZipFile, path: Path) -> _Bundle:
+    """The bundle, all of it read once. Raises BundleError, for whatever zipfile says of a damaged file."""
+    try:
+        bundle = _Bundle(archive, path.stat().st_size)
+        bundle.check_members()
+        bundle.check_rows()
+    except (zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was imported.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a member before the beginning of the file
+            raise
+        raise BundleError("The file is no bundle, or it is damaged. Nothing was imported.") from error
+    return bundle
 
 
 class _Bundle:

@@ -45,9 +45,9 @@ class Database:
 
     def size_bytes(self) -> int:
         """Space the database takes on the disk."""
-        path = make_url(self.url).database
-        if self.dialect == "sqlite" and path is not None:
-            files = (Path(path), Path(path + "-wal"))
+        path = _sqlite_path(self.url)
+        if path is not None:
+            files = (path, path.with_name(path.name + "-wal"))
             return sum(file.stat().st_size for file in files if file.exists())
         with self.read() as uow:
             return int(uow.connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
@@ -83,21 +83,29 @@ def open_database(url: str, *, backup_dir: Path | None = None) -> Database:
     An older one with rows is copied to `backup_dir` first (for SQLite, beside the file when None).
     Raises DatabaseDamagedError and DatabaseNewerError (the file stays as it is), DatabaseBusyError, DiskFullError, StorageError.
     """
+    path = _sqlite_path(url)
+    if path is not None:
+        return _open_sqlite(url, path, backup_dir)
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise StorageError(f"{url!r} is no database address; use sqlite:///PATH or postgresql://USER@HOST/NAME.") from error
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-            raise StorageError("A SQLite database needs a path: sqlite:///PATH.")
-        return _open_sqlite(url, Path(parsed.database), backup_dir)
-    if backend in ("postgresql", "postgres"):
-        from storage import postgres  # psycopg is loaded only where it is used
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise StorageError(f"{parsed.drivername} is not supported; use sqlite:///PATH or postgresql://USER@HOST/NAME.")
+    from storage import postgres  # psycopg is loaded only where it is used
 
-        write_engine, read_engine = postgres.open_engines(parsed, backup_dir)
-        return Database(url, write_engine, read_engine)
-    raise StorageError(f"{backend} is not supported; use sqlite:///PATH or postgresql://USER@HOST/NAME.")
+    write_engine, read_engine = postgres.open_engines(parsed, backup_dir)
+    return Database(url, write_engine, read_engine)
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """The path of a SQLite address, to the letter: a "?" or "%" in it is part of a name. None for another kind of address."""
+    prefix, separator, path = url.partition(":///")
+    if prefix != "sqlite" or not separator:
+        return None
+    if path in ("", ":memory:") or path.startswith("file:"):
+        raise StorageError("A SQLite database needs a path: sqlite:///PATH.")
+    return Path(path)
 
 
 def _open_sqlite(url: str, path: Path, backup_dir: Path | None) -> Database:

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, inspect, text
 from storage.errors import DatabaseNewerError, StorageError
 from storage.migrations import REVISIONS
 
+MIGRATIONS = Path(__file__).parent / "migrations"
+
 
 def is_current(revision: str) -> bool:
     """Whether a database of this revision can be used as it is. Raises DatabaseNewerError for one that is not known."""
@@ -30,7 +32,7 @@ def upgrade(connection: Connection) -> None:
 
     before = row_counts(connection)
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, REVISIONS[-1])
     after = row_counts(connection)

@@ -12,16 +12,16 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
 import gradio as gr
-from gradio.utils import get_upload_folder
+from gradio.context import Context
 
-from engine.errors import BadFileError, BadOptionError, NotFoundError, StudioError
+from engine.errors import BadOptionError, NotFoundError, StudioError
 from engine.studio import Studio
 from engine.types import PreferOptions, RateOptions, WriteOptions, WriteRequest, options_from_json
 from storage.records import LOCAL_OWNER, CreationFilter, LibraryItem
+from ui.uploads import uploaded_file
 
 Answer: TypeAlias = dict[str, Any]
 Options: TypeAlias = dict[str, Any] | None
@@ -41,6 +41,9 @@ EXPORT_FORMATS = ("sft", "dpo", "kto", "csv", "bundle")
 
 def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None:
     """Add every endpoint to the gr.Blocks being built. `owner(request)` says whose rows a call may see."""
+    # Gradio checks that a file named in a call was uploaded only once its Blocks have "launched", and mounted ones never do.
+    if Context.root_block is not None:
+        Context.root_block.has_launched = True
     for name, endpoint in {
         **_create(studio, owner),
         **_judge(studio, owner),
@@ -144,7 +147,7 @@ def _keep(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
         """Add an uploaded bundle or training rows to the library."""
         _known(options, ())
         whose = owner(request)
-        result = studio.exports.import_file(whose, whose, uploaded_path(file))
+        result = studio.exports.import_file(whose, whose, uploaded_file(file.get("path") if isinstance(file, Mapping) else file))
         return {
             "added": result.added,
             "skipped": result.skipped,
@@ -214,17 +217,6 @@ def library_row(item: LibraryItem) -> Answer:
         "created_at": made.created_at.isoformat(),
         "status": made.status,
     }
-
-
-def uploaded_path(file: object) -> Path:
-    """The path of a file that was uploaded to us. Any other path of this machine is refused: it is not the caller's to read."""
-    name = file.get("path") if isinstance(file, Mapping) else file
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise BadFileError("Upload a file first and give what the upload answered.")
-    folder, path = Path(get_upload_folder()).resolve(), Path(name).resolve()
-    if not path.is_relative_to(folder) or not path.is_file():
-        raise BadFileError("Upload a file first and give what the upload answered.")
-    return path
 
 
 class _JobFailedError(StudioError):

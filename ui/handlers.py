@@ -40,7 +40,7 @@ def _in_words(values: Mapping[str, object], language: str) -> dict[str, object]:
 def guarded(language: str, fn: Callable[[Action, Any], Any]) -> Callable[[Action, Any], Any]:
     """`fn(action, request)` with every error turned into an error view."""
 
-    def call(action: Action, request: Any) -> Any:
+    def call(action: object, request: Any) -> Any:
         if not isinstance(action, dict):
             return error_view(StudioError("An action must be one JSON object."), language)
         try:

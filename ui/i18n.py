@@ -31,7 +31,7 @@ def messages(language: str) -> Mapping[str, str]:
 
 
 def translator(language: str) -> Translator:
-    """The function t(key, **values) for one language. An unknown key comes back as itself, so that a page never fails over a word."""
+    """The function t(key, **values) for one language. An unknown key comes back as itself: a page never fails over a word."""
     words = messages(language)
 
     def t(key: str, **values: object) -> str:

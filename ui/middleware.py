@@ -24,9 +24,9 @@ TOO_LARGE = "[too_long] The request is larger than 20 MB. Your text is kept in t
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 # Gradio builds its templates with Function(), so scripts need 'unsafe-eval'; nothing may come from or go to another host.
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
@@ -37,10 +37,6 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 PAGES = {"/": "en", "/zh/": "zh"}
-
-
-class TooLargeError(Exception):
-    """The body grew past the limit while it was read."""
 
 
 class GatewayMiddleware:
@@ -68,11 +64,7 @@ class GatewayMiddleware:
                 await _answer(send, 307, "", [("location", "/zh/" + (f"?{query}" if query else ""))])
                 return
         sender = _PageSender(send, PAGES[path]) if is_page else _HeaderSender(send)
-        try:
-            await self.app(scope, _limited(receive), sender)
-        except TooLargeError:
-            if not sender.started:
-                await _answer(send, 413, TOO_LARGE)
+        await self.app(scope, receive if _is_upload(headers) else _limited(receive, sender), sender)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
@@ -81,18 +73,21 @@ class GatewayMiddleware:
             return 400, "This address does not belong to this studio."
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             origin = headers.get("origin")
-            if origin and origin != "null" and urlsplit(origin).netloc != host or origin == "null":
+            if origin and urlsplit(origin).netloc != host:
                 return 403, "Requests from other sites are not accepted."
             length = headers.get("content-length", "0")
-            is_upload = headers.get("content-type", "").startswith("multipart/")
-            if not is_upload and length.isdigit() and int(length) > MAX_JSON_BYTES:
+            if not _is_upload(headers) and length.isdigit() and int(length) > MAX_JSON_BYTES:
                 return 413, TOO_LARGE
-            scope["tastemaker.limited"] = not is_upload
         return None
 
 
-def _limited(receive: Receive) -> Receive:
-    """Count what arrives: a chunked body has no length to check beforehand. Uploads have Gradio's own limit."""
+def _is_upload(headers: Headers) -> bool:
+    """Files have Gradio's own limit and go to disk as they arrive."""
+    return headers.get("content-type", "").startswith("multipart/")
+
+
+def _limited(receive: Receive, sender: _HeaderSender) -> Receive:
+    """Count what arrives: a chunked body has no length to check beforehand. Past the limit we answer ourselves."""
     total = 0
 
     async def counted() -> Message:
@@ -100,8 +95,9 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
-            if total > MAX_JSON_BYTES * 10:
-                raise TooLargeError
+            if total > MAX_JSON_BYTES:
+                await sender.refuse(413, TOO_LARGE)
+                return {"type": "http.disconnect"}
         return message
 
     return counted
@@ -113,8 +109,17 @@ class _HeaderSender:
     def __init__(self, send: Send) -> None:
         self.send = send
         self.started = False
+        self.refused = False
+
+    async def refuse(self, status: int, text: str) -> None:
+        """Answer in the application's place; what it still says is dropped."""
+        if not self.started:
+            await _answer(self.send, status, text)
+        self.refused = True
 
     async def __call__(self, message: Message) -> None:
+        if self.refused:
+            return
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)

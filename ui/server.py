@@ -15,7 +15,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import NotFoundError, RefusedStartError
+from engine.errors import RefusedStartError, StudioError
 from storage.records import LOCAL_OWNER
 
 if TYPE_CHECKING:
@@ -134,5 +134,5 @@ def _announce(studio: Studio, server: Any) -> None:
         webbrowser.open(url)
     try:
         studio.models.warm()
-    except NotFoundError as error:
+    except StudioError as error:
         logger.info("no model to warm: %s", error)

@@ -7,7 +7,7 @@ pictures shown as the text of their address, and nh3 as a second gate. The page 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ui.i18n import Translator
@@ -24,6 +24,7 @@ ALLOWED_TAGS = frozenset(
 ALLOWED_ATTRIBUTES = {"ol": {"start"}, "code": {"class"}, "th": {"style"}, "td": {"style"}}
 
 
+@lru_cache(maxsize=256)
 def markdown(text: str) -> str:
     """HTML of one answer, safe to insert. Links and pictures become plain text with their address."""
     import nh3

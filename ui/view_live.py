@@ -6,6 +6,7 @@ rendered at each update. When the answer is finished the page shows the whole te
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -16,6 +17,10 @@ from ui.view_thread import notice_texts, speed_text
 
 PLAIN_FROM_CHARS = 4000
 """An open block longer than this (a long fenced listing) is shown as plain text until it closes."""
+
+
+RECENT_UPDATES = 24
+"""Two seconds of updates: what an update repeats of the ones before it."""
 
 
 class LiveMarkdown:
@@ -41,7 +46,7 @@ class LiveMarkdown:
             self._tail = tail
             plain = f"<p>{escape(tail)}</p>" if len(tail) > PLAIN_FROM_CHARS else ""
             self._tail_html = plain or (markdown(tail) if tail.strip() else "")
-        return list(self.blocks), self._tail_html
+        return self.blocks, self._tail_html
 
 
 def _last_cut(text: str) -> int:
@@ -63,36 +68,45 @@ def _last_cut(text: str) -> int:
 
 
 class LiveJob:
-    """The view of one job's snapshots, in order."""
+    """The view of one job's snapshots for one follower, in order.
+
+    An update carries the blocks that were finished during the last RECENT_UPDATES updates, not all of them: a browser that skips
+    some of the updates in between still gets every block, and one that has skipped too many sees the gap and follows anew.
+    """
 
     def __init__(self, t: Translator) -> None:
         self._t = t
         self._texts: dict[str, LiveMarkdown] = {}
+        self._counts: dict[str, deque[int]] = {}
 
     def view(self, job_id: str, data: Mapping[str, Any], *, phase: str, done: bool, error: str | None) -> dict[str, Any]:
-        """{job_id, conversation_id, creations: [{id, blocks, tail, tokens, speed, status}], notices, phase, done, error}"""
+        """{job_id, conversation_id, creations: [{id, from, blocks, tail, tokens, speed, status}], notices, phase, done, error}
+
+        `blocks` are the finished ones from number `from` on.
+        """
         rows: Sequence[Mapping[str, Any]] = data.get("creations") or ()
-        creations = []
-        for row in rows:
-            blocks, tail = self._texts.setdefault(row["id"], LiveMarkdown()).update(row["text"])
-            speed = row.get("tokens_per_s")
-            creations.append(
-                {
-                    "id": row["id"],
-                    "blocks": blocks,
-                    "tail": tail,
-                    "tokens": row.get("tokens") or 0,
-                    "speed": speed_text(speed) if speed else "",
-                    "status": row.get("status"),
-                }
-            )
-        conversation_id = data.get("conversation_id")
         return {
             "job_id": job_id,
-            "conversation_id": conversation_id,
-            "creations": creations,
+            "conversation_id": data.get("conversation_id"),
+            "creations": [self._row(row) for row in rows],
             "notices": notice_texts(data.get("notices") or (), self._t),
             "phase": phase,
             "done": done,
             "error": error,
+        }
+
+    def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        blocks, tail = self._texts.setdefault(row["id"], LiveMarkdown()).update(row["text"])
+        counts = self._counts.setdefault(row["id"], deque(maxlen=RECENT_UPDATES))
+        start = min(counts[0], len(blocks)) if counts else 0
+        counts.append(len(blocks) if counts else 0)
+        speed = row.get("tokens_per_s")
+        return {
+            "id": row["id"],
+            "from": start,
+            "blocks": blocks[start:],
+            "tail": tail,
+            "tokens": row.get("tokens") or 0,
+            "speed": speed_text(speed) if speed else "",
+            "status": row.get("status"),
         }

@@ -28,7 +28,9 @@ def conversation_view(conversation: ConversationRecord, t: Translator) -> dict[s
     }
 
 
-def thread_view(thread: Thread, t: Translator, names: Mapping[str, str], *, next_training_in: int, shown: int = SHOWN_TURNS) -> dict[str, Any]:
+def thread_view(
+    thread: Thread, t: Translator, names: Mapping[str, str], *, next_training_in: int, shown: int = SHOWN_TURNS
+) -> dict[str, Any]:
     """{conversation, turns, earlier, job_id, next_training_in}: all that the middle of the page shows."""
     turns = thread.turns[-shown:]
     return {
@@ -52,7 +54,9 @@ def turn_view(turn: Turn, t: Translator, names: Mapping[str, str]) -> dict[str, 
     }
 
 
-def answer_view(creation: CreationRecord, ratings: Mapping[str, RatingRecord], t: Translator, names: Mapping[str, str]) -> dict[str, Any]:
+def answer_view(
+    creation: CreationRecord, ratings: Mapping[str, RatingRecord], t: Translator, names: Mapping[str, str]
+) -> dict[str, Any]:
     """One answer: its text as safe HTML and as it is, its state, its figures, its rating."""
     return {
         "id": creation.id,
@@ -63,12 +67,16 @@ def answer_view(creation: CreationRecord, ratings: Mapping[str, RatingRecord], t
         "notices": notice_texts(creation.params.get("notices") or (), t),
         "starred": creation.starred,
         "edited": creation.origin == "edited",
-        "can_continue": creation.finish_reason in ("length", "cancelled") or creation.status in ("cancelled", "interrupted", "failed"),
+        "can_continue": creation.origin == "generated" and _ended_early(creation),
         "can_reproduce": creation.origin == "generated" and creation.status == "done",
         "figures": figures(creation, t, names),
         "seed": creation.seed if creation.origin == "generated" else None,
         "rating": rating_view(ratings.get(creation.id)),
     }
+
+
+def _ended_early(creation: CreationRecord) -> bool:
+    return creation.finish_reason in ("length", "cancelled") or creation.status in ("cancelled", "interrupted", "failed")
 
 
 def rating_view(rating: RatingRecord | None) -> dict[str, Any] | None:

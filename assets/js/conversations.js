@@ -68,9 +68,11 @@ Tastemaker.parts.conversations = (write, root) => {
     const { id, title } = node.one;
     const input = h("input", { class: "tm-input wr-rename", value: title, maxlength: 200, "aria-label": t("write.rename") });
     const end = async (keep) => {
-      if (!input.isConnected) return;
+      if (node.link === null) return; // leaving the box ends it too, and Enter leaves it
+      const link = node.link;
+      node.link = null;
       const text = input.value.trim();
-      input.replaceWith(node.link);
+      input.replaceWith(link);
       if (keep && text && text !== title) await write.host.act("rename", { c: id, title: text }).catch(() => null);
       refresh();
       if (keep && write.conversation && write.conversation.id === id) write.open(id);

@@ -51,8 +51,8 @@ window.Tastemaker = window.Tastemaker || {};
 
   /** Only for HTML that ui/view.py has rendered from Markdown and sanitised. */
   T.setHtml = (node, html) => {
-    if (node.dataset.html === html) return;
-    node.dataset.html = html;
+    if (node.shownHtml === html) return;
+    node.shownHtml = html;
     node.innerHTML = html;
   };
 

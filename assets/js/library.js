@@ -96,7 +96,7 @@ Tastemaker.widgets.library = (host) => {
     drawList();
   }
 
-  const loadFacets = () => host.act("facets", {}, { quiet: true }).then((value) => { filter.facets = value; }).catch(() => null);
+  const loadFacets = () => host.act("facets", {}, { quiet: true }).then((value) => { filter.facets = value; drawList(); }).catch(() => null);
 
   // ------------------------------------------------------------ drawing
 
@@ -122,13 +122,21 @@ Tastemaker.widgets.library = (host) => {
     if (more && !busy && Tastemaker.page() === "library" && end.getBoundingClientRect().top < innerHeight + 600) load();
   }
 
-  /** "Today", "Yesterday", then the month. */
+  const daysAgo = (date) => Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 864e5);
+
+  /** "Today", "Yesterday", the days of a week, then months. */
   function dayName(iso) {
     const date = new Date(iso);
-    const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / 864e5);
+    const days = daysAgo(date);
     if (days <= 1) return t(days < 1 ? "library.today" : "library.yesterday");
     if (days < 7) return date.toLocaleDateString(LOCALE, { weekday: "long" });
     return date.toLocaleDateString(LOCALE, { month: "long", year: "numeric" });
+  }
+
+  /** What its heading leaves open: the time under a day, the day under a month. */
+  function timeOf(iso) {
+    const date = new Date(iso);
+    return daysAgo(date) < 7 ? date.toLocaleTimeString(LOCALE, { hour: "2-digit", minute: "2-digit" }) : date.toLocaleDateString(LOCALE, { day: "numeric", month: "short" });
   }
 
   function drawEmpty() {
@@ -158,7 +166,7 @@ Tastemaker.widgets.library = (host) => {
   function update(node, item, words) {
     const isSelected = selected.has(item.id);
     const isOpen = preview.id === item.id;
-    const signature = JSON.stringify([item, words, isSelected, isOpen]);
+    const signature = JSON.stringify([item, words, isSelected, isOpen, filter.facets.models.length > 1]);
     if (node.signature === signature) return;
     node.signature = signature;
     node.dataset.creation = item.id;
@@ -171,9 +179,9 @@ Tastemaker.widgets.library = (host) => {
     const isDone = item.status === "done";
     clear(open.children[1], item.image ? h("img", { src: `/media/${item.id}`, alt: item.title, loading: "lazy" }) : highlight(item.excerpt, words));
     clear(facts, isDone ? null : h("span", { class: "tm-badge is-care" }, t(`library.status.${item.status}`)),
-      item.origin === "generated" ? null : h("span", { class: "tm-badge" }, t(`library.origin.${item.origin}`)),
-      item.tags.slice(0, 2).map((tag) => h("span", { class: "tm-badge lib-tag" }, tag)), item.tags.length > 2 ? h("span", { class: "tm-small" }, `+${item.tags.length - 2}`) : null,
-      Tastemaker.scoreMark(item.score), h("span", { class: "tm-small lib-model" }, item.model), h("time", { class: "tm-small", datetime: item.created_at }, Tastemaker.when(item.created_at)));
+      item.origin === "generated" ? null : h("span", { class: "tm-badge" }, t(`library.badge.${item.origin}`)),
+      item.tags.slice(0, 2).map((tag) => h("span", { class: "tm-badge lib-tag", title: tag }, tag)), item.tags.length > 2 ? h("span", { class: "tm-small" }, `+${item.tags.length - 2}`) : null,
+      Tastemaker.scoreMark(item.score), filter.facets.models.length > 1 ? h("span", { class: "tm-small lib-model" }, item.model) : null, h("time", { class: "tm-small", datetime: item.created_at }, timeOf(item.created_at)));
     const label = t(item.starred ? "library.unstar" : "library.star");
     star.classList.toggle("is-on", item.starred);
     for (const [name, value] of [["aria-pressed", String(item.starred)], ["aria-label", label], ["title", label]]) star.setAttribute(name, value);

@@ -21,8 +21,8 @@ Tastemaker.parts.libraryFiles = (host, list) => {
     exporter.disabled = true;
     try {
       const file = await host.act("export", { format, filter: list.request() });
-      Tastemaker.download(file.url, file.name);
-      Tastemaker.notice(t("library.export.done", { n: file.rows, name: file.name }));
+      if (file.rows) Tastemaker.download(file.url, file.name);
+      Tastemaker.notice(!file.rows ? t(`library.export.none.${format}`) : t("library.export.done", { n: file.rows, name: file.name }));
     } catch { /* act has said why */ } finally {
       close();
       exporter.disabled = false;
@@ -56,10 +56,11 @@ Tastemaker.parts.libraryFiles = (host, list) => {
   }
 
   function report(result) {
-    const counts = [t("library.import.added", { n: result.added }), result.skipped ? t("library.import.skipped", { n: result.skipped }) : "", result.failed ? t("library.import.failed", { n: result.failed }) : ""];
+    const counts = result.failed ? [t("library.import.refused", { n: result.failed })]
+      : [t("library.import.added", { n: result.added }), result.skipped ? t("library.import.skipped", { n: result.skipped }) : ""];
     const left = result.failed - result.errors.length;
     const rows = result.errors.map((one) => h("tr", {}, h("td", {}, String(one.row)), h("td", {}, one.message)));
-    return h("div", { class: "lib-report" }, h("p", {}, counts.filter(Boolean).join(" ")),
+    return h("div", { class: "lib-report tm-root" }, h("p", {}, counts.filter(Boolean).join(" ")),
       rows.length ? h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, t("library.import.row")), h("th", {}, t("library.import.why")))), h("tbody", {}, rows)) : null,
       left > 0 ? h("p", { class: "tm-small" }, t("library.import.more_errors", { n: left })) : null);
   }
@@ -79,10 +80,9 @@ Tastemaker.parts.libraryFiles = (host, list) => {
         event.currentTarget.setAttribute("aria-pressed", String(keep));
       },
     }, `${tag} · ${used.get(tag)}`));
-    const dialog = Tastemaker.dialog(t("library.tag.title", { n: count }), [
+    const dialog = Tastemaker.dialog(t("library.tag.title", { n: count }), h("div", { class: "tm-root" },
       input, h("datalist", { id: "library-tags" }, known.map((tag) => h("option", { value: tag }))),
-      chips.length ? h("p", { class: "tm-small" }, t("library.tag.keep")) : "", h("div", { class: "lib-known" }, chips),
-    ], [{ label: t("library.tag.save"), primary: true, run: () => save(input.value.split(/[,，]/).map((one) => one.trim()).filter(Boolean), [...remove]) }]);
+      chips.length ? h("p", { class: "tm-small" }, t("library.tag.keep")) : "", h("div", { class: "lib-known" }, chips)), [{ label: t("library.tag.save"), primary: true, run: () => save(input.value.split(/[,，]/).map((one) => one.trim()).filter(Boolean), [...remove]) }]);
     input.addEventListener("keydown", (event) => event.key === "Enter" && dialog.querySelector(".is-primary").click());
     input.focus();
   }

@@ -130,7 +130,7 @@ Tastemaker.parts.libraryFilter = (search, changed) => {
     const stars = (now) => h("select", { class: "tm-select" }, [1, 2, 3, 4, 5].map((n) => h("option", { value: String(n), selected: String(n) === now }, t("library.stars", { n }))));
     const pair = [stars(low), stars(high)];
     const show = () => set({ rating: pair.map((one) => one.value).sort().join("-") });
-    Tastemaker.dialog(t("library.rating.range"), h("div", { class: "lib-fields" }, field("from", pair[0]), field("to", pair[1])), [{ label: t("library.show"), primary: true, run: show }]);
+    Tastemaker.dialog(t("library.rating.range"), h("div", { class: "lib-fields tm-root" }, field("from", pair[0]), field("to", pair[1])), [{ label: t("library.show"), primary: true, run: show }]);
   }
 
   function askDates() {
@@ -141,7 +141,7 @@ Tastemaker.parts.libraryFilter = (search, changed) => {
       if (days[0] && days[1]) days.sort();
       set({ date: days.some(Boolean) ? days.join("..") : null });
     };
-    Tastemaker.dialog(t("library.date.range"), h("div", { class: "lib-fields" }, field("from", pair[0]), field("to", pair[1])), [{ label: t("library.show"), primary: true, run: show }]);
+    Tastemaker.dialog(t("library.date.range"), h("div", { class: "lib-fields tm-root" }, field("from", pair[0]), field("to", pair[1])), [{ label: t("library.show"), primary: true, run: show }]);
   }
 
   draw();

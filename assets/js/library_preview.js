@@ -26,10 +26,11 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     button("chevronLeft", t("library.previous"), () => list.step(-1)), button("chevronRight", t("library.next"), () => list.step(1)),
     h("span", { class: "lib-gap" }), star, button("copy", t("library.copy"), () => Tastemaker.copy(item.output), { "data-action": "copy" }), more,
     button("x", t("frame.close"), () => close(), { "data-action": "close" }));
-  const note = h("p", { class: "pane-note", hidden: true });
+  const note = h("p", { class: "pane-note", hidden: true }, t("library.in_trash"));
   const prompt = h("div", { class: "pane-prompt" });
   const whole = h("button", { class: "tm-link tm-small", type: "button", hidden: true, onclick: () => { prompt.classList.remove("is-cut"); whole.hidden = true; } }, t("library.whole_prompt"));
   const answer = h("div", { class: "pane-answer answer" });
+  const state = h("p", { class: "tm-small pane-state", hidden: true });
   const rate = h("div", { class: "pane-rate" });
   const figures = h("p", { class: "tm-small pane-figures" });
   const write = h("button", { class: "tm-button is-primary", type: "button", "data-action": "write", onclick: openInWrite }, icon("pen"), h("span", {}, t("library.open_in_write")));
@@ -38,7 +39,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   const result = h("div", { class: "pane-result", role: "status", hidden: true });
   const tags = h("div", { class: "pane-tags" });
   const sections = h("div", { class: "pane-sections" });
-  const content = h("div", { class: "pane-scroll", tabindex: "-1" }, note, h("h2", { class: "pane-label" }, t("library.prompt")), prompt, whole, answer, rate, figures,
+  const content = h("div", { class: "pane-scroll", tabindex: "-1" }, note, h("h2", { class: "pane-label" }, t("library.prompt")), prompt, whole, answer, state, rate, figures,
     h("div", { class: "pane-actions" }, back, write, again), result, tags, sections);
   const root = h("aside", { class: "lib-pane", id: "library-preview", "aria-label": t("library.preview"), hidden: true }, bar, content);
 
@@ -74,8 +75,9 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     root.removeAttribute("aria-busy");
     star.classList.toggle("is-on", item.starred);
     star.setAttribute("aria-pressed", String(item.starred));
-    note.hidden = !item.trashed && !item.note;
-    note.textContent = item.trashed ? t("library.in_trash") : item.note;
+    note.hidden = !item.trashed;
+    state.hidden = !item.note;
+    state.textContent = item.note;
     prompt.textContent = item.prompt || t("library.no_prompt");
     prompt.classList.add("is-cut");
     whole.hidden = prompt.scrollHeight <= prompt.clientHeight + 4;
@@ -207,7 +209,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   function versions() {
     return item.versions.map((one) => h("button", { class: "pane-version", type: "button", "aria-current": String(one.id === id), onclick: () => list.show(one.id) },
       h("span", { class: "tm-small" }, String(one.n)), h("span", { class: "pane-version-text" }, one.excerpt || t(`library.status.${one.status}`)),
-      one.origin === "edited" ? h("span", { class: "tm-badge" }, t("library.origin.edited")) : null, Tastemaker.scoreMark(one.score) || null));
+      one.origin === "edited" ? h("span", { class: "tm-badge" }, t("library.badge.edited")) : null, Tastemaker.scoreMark(one.score) || null));
   }
 
   const rows = (pairs) => h("dl", { class: "pane-facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -219,8 +221,8 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     const text = (value) => (typeof value === "number" ? number(value, 3) : typeof value === "string" ? value : JSON.stringify(value));
     return rows([
       [t("library.fact.model"), item.model], [t("library.fact.adapter"), item.adapter], [t("library.fact.seed"), item.seed === null ? null : String(item.seed)],
-      ...names.map((name) => [Tastemaker.has(`library.param.${name}`) ? t(`library.param.${name}`) : name, text(rest[name])]),
-      [t("library.param.system"), system ? h("span", { class: "pane-system" }, system) : null],
+      ...names.map((name) => [Tastemaker.has(`write.option.${name}`) ? t(`write.option.${name}`) : name, text(rest[name])]),
+      [t("write.system"), system ? h("span", { class: "pane-system" }, system) : null],
     ]);
   }
 

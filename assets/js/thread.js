@@ -27,11 +27,10 @@ Tastemaker.parts.thread = (write, main) => {
     title.textContent = view ? view.conversation.title : t("write.new");
     earlier.hidden = !view || !view.earlier;
     earlier.textContent = view && view.earlier ? t("write.earlier", { n: view.earlier }) : "";
-    const before = list.children.length;
     Tastemaker.keyed(list, shown, (turn) => turn.turn_id, turns.create, turns.update);
     drawEmpty(!shown.length);
-    if (isOther || (shown.length > before && before >= 0 && wasNear)) toEnd();
-    else if (wasNear) toEnd();
+    if (!shown.length) scroller.scrollTop = 0;
+    else if (isOther || wasNear) toEnd();
     drawJump();
   }
 
@@ -50,32 +49,46 @@ Tastemaker.parts.thread = (write, main) => {
 
   // ------------------------------------------------------------ live text
 
-  /** Only what changed: finished blocks stay untouched, the open one is replaced. */
+  /** Only what changed: finished blocks stay untouched, the open one is replaced. Returns false when blocks are missing. */
   function live(view) {
     const wasNear = isNear();
+    let isWhole = true;
     for (const row of view.creations) {
       const article = list.querySelector(`[data-creation="${row.id}"]`);
       const box = article && article.querySelector(".answer");
       if (!box || article.dataset.status === "done") continue;
       if (view.notices.length && !article.querySelector(".th-note")) box.after(...turns.notes(view.notices));
-      if (!row.blocks.length && !row.tail) {
+      if (!row.from && !row.blocks.length && !row.tail) {
         const wait = box.querySelector(".th-wait");
         if (wait && view.phase === "loading") wait.textContent = t("write.loading_model");
         continue;
       }
-      if (!box.dataset.live) {
-        box.dataset.live = "1";
-        delete box.dataset.html;
-        box.replaceChildren();
-      }
-      const pieces = [...row.blocks.map((html, index) => ({ key: `b${index}`, html })), { key: "tail", html: row.tail }];
-      Tastemaker.keyed(box, pieces, (piece) => piece.key, () => h("div", { class: "block" }), (node, piece) => Tastemaker.setHtml(node, piece.html));
+      if (!drawGrowing(box, row)) isWhole = false;
       box.classList.toggle("is-growing", !view.done && (row.status === "running" || row.status === "queued"));
       const figures = article.querySelector(".figures");
       if (figures) figures.textContent = [t("write.tokens", { n: row.tokens }), row.speed && t("write.speed", { speed: row.speed })].filter(Boolean).join(" · ");
     }
     if (wasNear) toEnd();
     else drawJump();
+    return isWhole;
+  }
+
+  function drawGrowing(box, row) {
+    if (!box.tail || !box.tail.isConnected) { // what the row had is replaced by what is live
+      if (row.from > 0) return false;
+      box.tail = h("div", { class: "block" });
+      delete box.shownHtml;
+      box.replaceChildren(box.tail);
+    }
+    const drawn = box.children.length - 1;
+    if (row.from > drawn) return false;
+    for (const html of row.blocks.slice(drawn - row.from)) {
+      const block = h("div", { class: "block" });
+      Tastemaker.setHtml(block, html);
+      box.tail.before(block);
+    }
+    Tastemaker.setHtml(box.tail, row.tail);
+    return true;
   }
 
   // ------------------------------------------------------------ keys

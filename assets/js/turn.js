@@ -27,7 +27,11 @@ Tastemaker.parts.turn = (write) => {
     const section = node.closest("[data-turn]");
     section.dataset.editing = "1";
     const area = h("textarea", { class: "tm-textarea th-editor", value, dir: "auto", "aria-label": label });
-    const end = () => { delete section.dataset.editing; box.replaceWith(node); };
+    const end = () => {
+      delete section.dataset.editing;
+      box.replaceWith(node);
+      if (section.latest) update(section, section.latest); // what came in meanwhile, the saved version among it
+    };
     const go = async () => {
       if (area.value === value) { end(); return; }
       try { await save(area.value); } catch { return; }
@@ -71,9 +75,11 @@ Tastemaker.parts.turn = (write) => {
   const noteLines = (texts) => texts.map((text) => h("p", { class: "th-note" }, icon("note"), h("span", {}, text)));
   const notes = (answer) => noteLines([...answer.notices, ...(answer.note && !isLive(answer) ? [answer.note] : [])]);
 
-  function rating(answer) {
-    const control = Tastemaker.parts.rating({ host: write.host, reasons: write.config.reasons, answer, left: write.thread.next_training_in,
-      onRated: (answered) => { write.thread.next_training_in = answered.next_training_in; } });
+  const rated = new Set(); // touched since the page was opened: these stay unfolded
+
+  function rating(answer, isLast) {
+    const control = Tastemaker.parts.rating({ host: write.host, reasons: write.config.reasons, answer, left: write.thread.next_training_in, open: isLast || rated.has(answer.id),
+      onRated: (answered) => { rated.add(answer.id); write.thread.next_training_in = answered.next_training_in; } });
     ratings.set(answer.id, control);
     return control;
   }
@@ -130,18 +136,18 @@ Tastemaker.parts.turn = (write) => {
     Tastemaker.notice(t("write.branched"));
   }
 
-  function article(turn, answer) {
+  function article(turn, answer, isLast) {
     const text = body(answer);
     const node = h("article", { class: "th-answer", "data-creation": answer.id, "data-status": answer.status, tabindex: -1, onpointerdown: () => choose(node) }, text, notes(answer));
     if (isLive(answer)) {
       node.append(h("p", { class: "figures tm-small" }, ""));
       return node;
     }
-    const control = rating(answer);
+    const control = rating(answer, isLast);
     const again = () => write.start({ prompt: turn.prompt, options: { ...write.composer.options({ withSeed: false }), parent_id: answer.id } }).catch(() => null);
     const more = () => write.start({ type: "resume", id: answer.id }).catch(() => null);
     const starButton = action("star", "star", () => star(answer, starButton), answer.starred);
-    const bar = h("div", { class: "th-bar" }, versions(turn), control.thumbs, h("span", { class: "th-divider" }),
+    const bar = h("div", { class: "th-bar" }, versions(turn), control.thumbs, control.summary, h("span", { class: "th-divider" }),
       action("regenerate", "retry", again),
       answer.can_continue && action("continue", "forward", more),
       action("edit", "pen", () => editor(text, answer.text, t("write.save_version"), (value) => write.act("edit", { id: answer.id, text: value }))),
@@ -163,7 +169,7 @@ Tastemaker.parts.turn = (write) => {
         h("div", { class: "candidate-head" }, h("kbd", { class: "tm-kbd" }, String(index + 1)), h("span", { class: "figures tm-small" }, isLive(answer) ? "" : answer.figures.slice(0, 1).join(" · "))),
         body(answer), notes(answer));
       if (isLive(answer)) return node;
-      const control = rating(answer);
+      const control = rating(answer, true);
       const starButton = action("star", "star", () => star(answer, starButton), answer.starred);
       node.append(h("div", { class: "th-bar" },
         h("button", { class: "tm-button candidate-pick", type: "button", "data-action": "pick", disabled: !ready, onclick: () => pick(answer) }, icon("check"), t("write.pick")),
@@ -182,18 +188,24 @@ Tastemaker.parts.turn = (write) => {
     node.classList.add("is-chosen");
   }
 
+  function update(node, turn) {
+    const isLast = write.thread.turns.at(-1).turn_id === turn.turn_id;
+    const signature = JSON.stringify(turn) + isLast;
+    if (node.signature === signature) return;
+    node.latest = turn;
+    if (node.dataset.editing) return; // drawn when the text box closes
+    node.signature = signature;
+    node.turn = turn;
+    node.dataset.turn = turn.turn_id;
+    node.dataset.candidates = turn.candidates.length;
+    Tastemaker.clear(node, promptNode(turn), turn.candidates.length > 1 ? candidates(turn) : article(turn, turn.answer, isLast));
+    const chosen = write.chosen && node.querySelector(`[data-creation="${write.chosen}"]`);
+    if (chosen) choose(chosen);
+  }
+
   return {
     create: () => h("section", { class: "th-turn" }),
-    update(node, turn) {
-      const signature = JSON.stringify(turn);
-      if (node.signature === signature || node.dataset.editing) return;
-      node.signature = signature;
-      node.turn = turn;
-      node.dataset.turn = turn.turn_id;
-      Tastemaker.clear(node, promptNode(turn), turn.candidates.length > 1 ? candidates(turn) : article(turn, turn.answer));
-      const chosen = write.chosen && node.querySelector(`[data-creation="${write.chosen}"]`);
-      if (chosen) choose(chosen);
-    },
+    update,
     pick,
     notes: noteLines,
     rateByKey: (id, number) => ratings.get(id)?.byKey(number),

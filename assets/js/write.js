@@ -7,6 +7,7 @@ Tastemaker.widgets.live = (host) => host.onValue((value) => value && Tastemaker.
 
 Tastemaker.widgets.write = (host) => {
   const { h, t, bus } = Tastemaker;
+  const REFOLLOW_MS = 1000;
   const QUIET_MS = 8000; // a stream silent for longer is looked after
 
   const write = {
@@ -45,7 +46,8 @@ Tastemaker.widgets.write = (host) => {
       if (write.wanted === id) show(answer.thread);
     } catch (error) {
       if (write.wanted !== id) return;
-      Tastemaker.notice(error.code === "not_found" ? t("write.no_conversation") : error.message, { kind: "error" });
+      const isGone = error.code === "not_found";
+      Tastemaker.notice(isGone ? t("write.no_conversation") : error.message, { kind: isGone ? "info" : "error" });
       if (error.code === "not_found") Tastemaker.navigate(Tastemaker.page(), { c: null }, { push: false });
     }
   };
@@ -123,8 +125,9 @@ Tastemaker.widgets.write = (host) => {
       return;
     }
     if (view.job_id !== write.job) return;
-    lastLive = Date.now();
-    thread.live(view);
+    const isWhole = thread.live(view);
+    if (isWhole) lastLive = Date.now();
+    else if (!view.done && Date.now() - lastLive > REFOLLOW_MS) follow(view.job_id); // too slow for the stream, or redrawn: start it anew
     if (!view.done) return;
     write.job = null;
     if (view.error) Tastemaker.notice(view.error, { kind: "error" });

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from engine.errors import BadFileError, NoModelError
 
@@ -179,9 +179,9 @@ def _spec(row: Mapping[str, Any]) -> ModelSpec:
     unknown = set(row) - known
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     spec = ModelSpec(**values)
     if spec.task not in TASKS:
         raise ValueError(f"unknown task {spec.task!r}")
     parse_source(spec.source)
-    return ModelSpec(**{**values, "task": cast(Task, spec.task)})
+    return spec

@@ -38,9 +38,7 @@ _CANCEL_GRACE_S = 8.0
 logger = logging.getLogger(__name__)
 
 
-def fetch(
-    spec: ModelSpec, store: ModelStore, job_dir: Path, on_event: Callable[[FetchEvent], None], cancel: CancelToken
-) -> None:
+def fetch(spec: ModelSpec, store: ModelStore, job_dir: Path, on_event: Callable[[FetchEvent], None], cancel: CancelToken) -> None:
     """Fetch and install one model; return when it is installed.
 
     `on_event` hears every event in order. Raises CancelledError when cancelled (the child has ended by then), and a

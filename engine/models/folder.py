@@ -55,20 +55,31 @@ def inspect_folder(folder: Path) -> FolderFacts:
     Raises BadFileError in one sentence when something is missing, damaged, or would need code or a pickle.
     """
     if not folder.is_dir():
-        raise _bad(folder, "is no folder on this machine")
-    config = read_json(folder / "config.json", missing=_what_is_wrong(folder))
+        raise BadFileError(f"{folder} is no folder on this machine.", key="error.folder_missing", name=str(folder))
+    if not (folder / "config.json").is_file():
+        raise _not_a_model(folder)
+    config = read_json(folder / "config.json")
     refuse_code(config, "config.json")
     for name in ("tokenizer_config.json", "generation_config.json"):
         if (folder / name).is_file():
             refuse_code(read_json(folder / name), name)
     if "quantization_config" in config:
-        raise _bad(folder, "holds quantised weights, which need extra software; use the unquantised model")
+        raise BadFileError(
+            f"{folder.name} holds quantised weights, which need extra software; use the unquantised model.",
+            key="error.folder_quantised",
+            name=folder.name,
+        )
+    if (folder / "adapter_config.json").is_file():
+        raise BadFileError(f"{folder.name} is an adapter, not a whole model.", key="error.folder_adapter", name=folder.name)
     architecture = str((config.get("architectures") or [""])[0])
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        raise _bad(folder, f'holds no text-writing model (architecture "{architecture}")')
-    if not (folder / "tokenizer.json").is_file():
-        raise _bad(folder, "has no tokenizer.json")
+        raise BadFileError(
+            f'{folder.name} holds no model that writes text (architecture "{architecture}").',
+            key="error.folder_kind",
+            name=folder.name,
+            architecture=architecture,
+        )
     read_json(folder / "tokenizer.json")
     weights = read_weights(folder)
     return FolderFacts(folder, model_type, architecture, context_length(config), weights.parameters, weights.size_bytes)
@@ -78,29 +89,27 @@ def read_weights(folder: Path) -> Weights:
     """Read the header of every *.safetensors file; raises BadFileError when there is none or one is damaged."""
     files = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".safetensors"))
     if not files:
-        raise _bad(folder, _what_is_wrong(folder))
+        raise _not_a_model(folder)
     parameters = sum(_count_parameters(path) for path in files)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         wanted = set(dict(read_json(index).get("weight_map") or {}).values())
         missing = sorted(str(name) for name in wanted - {path.name for path in files})
         if missing:
-            raise _bad(folder, f"lacks {missing[0]}")
+            raise _lacks(folder, str(missing[0]))
     return Weights(files, parameters, sum(path.stat().st_size for path in files))
 
 
-def read_json(path: Path, *, missing: str = "") -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises BadFileError when the file is missing, huge, or something else."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise _bad(path, "is too large")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8")) if path.stat().st_size <= MAX_JSON_BYTES else None
     except FileNotFoundError as error:
-        raise _bad(path.parent, missing or f"has no {path.name}") from error
+        raise _lacks(path.parent, path.name) from error
     except (OSError, ValueError, RecursionError) as error:
-        raise _bad(path, "is damaged or no JSON file") from error
+        raise _bad_json(path) from error
     if not isinstance(value, dict):
-        raise _bad(path, "is damaged or no JSON object")
+        raise _bad_json(path)
     return value
 
 
@@ -112,7 +121,8 @@ def refuse_code(value: object, name: str) -> None:
             wants_kernel = isinstance(key, str) and "attn_implementation" in key and inner not in _ATTENTION
             if wants_code or wants_kernel:
                 raise BadFileError(
-                    f'{name} asks to run code that comes with the model ("{key}"), which the studio never does. Use another model.',
+                    f'{name} asks to run code that comes with the model ("{key}"), which the studio never does. '
+                    "Use another model.",
                     key="error.model_code",
                     name=name,
                     field=str(key),
@@ -160,20 +170,28 @@ def _count_parameters(path: Path) -> int:
     return parameters
 
 
-def _what_is_wrong(folder: Path) -> str:
-    suffixes = {path.suffix.lower() for path in folder.iterdir()} if folder.is_dir() else set()
+def _not_a_model(folder: Path) -> BadFileError:
+    suffixes = {path.suffix.lower() for path in folder.iterdir()}
+    name = folder.name
     if ".gguf" in suffixes:
-        return "holds a GGUF file, which the studio does not open; use the model's safetensors form"
-    if suffixes & set(_PICKLES):
-        return "holds only pickled weights, which can run code when opened; use the model's safetensors form"
-    return "holds no model: config.json, tokenizer.json and *.safetensors are needed"
+        text = f"{name} holds a GGUF file, which the studio does not open; use the model's safetensors form."
+        return BadFileError(text, key="error.folder_gguf", name=name)
+    if suffixes & set(_PICKLES) and ".safetensors" not in suffixes:
+        text = f"{name} holds only pickled weights, which can run code when opened; use the model's safetensors form."
+        return BadFileError(text, key="error.folder_pickle", name=name)
+    text = f"{name} holds no model: config.json, tokenizer.json and *.safetensors are needed."
+    return BadFileError(text, key="error.folder_empty", name=name)
+
+
+def _lacks(folder: Path, file: str) -> BadFileError:
+    return BadFileError(f"{folder.name} has no {file}.", key="error.folder_lacks", name=folder.name, file=file)
+
+
+def _bad_json(path: Path) -> BadFileError:
+    return BadFileError(f"{path.name} is damaged or no JSON object.", key="error.folder_json", name=path.name)
 
 
 def _damaged(path: Path) -> BadFileError:
     return BadFileError(
         f"{path.name} is damaged or no safetensors file. Get the model again.", key="error.weights_damaged", name=path.name
     )
-
-
-def _bad(path: Path, what: str) -> BadFileError:
-    return BadFileError(f"{path.name or path} {what}.", key="error.model_folder", name=path.name or str(path), what=what)

@@ -37,8 +37,8 @@ def convert(source: Path, target: Path, on_tensor: Callable[[int, int], None]) -
     """Write config.json, generation_config.json, model.safetensors (bfloat16), tokenizer.json, tokenizer_config.json and
     chat_template.jinja to `target`.
 
-    `on_tensor(done_bytes, total_bytes)` is called after each few thousand rows and may raise to stop. Raises BadFileError for another
-    architecture or tokenizer.
+    `on_tensor(done_bytes, total_bytes)` is called after each few thousand rows and may raise to stop. Raises BadFileError
+    for another architecture or tokenizer.
     """
     from gguf import GGUFReader
 

@@ -115,7 +115,8 @@ class ModelStore:
                 self._discard(self.path(spec))
                 self._discard(self.partial_path(spec))
         except Timeout as error:
-            raise BusyError(f"{spec.name} is being downloaded. Cancel that first.", key="error.model_busy", name=spec.name) from error
+            text = f"{spec.name} is being downloaded. Cancel that first."
+            raise BusyError(text, key="error.model_busy", name=spec.name) from error
 
     def install(self, spec: ModelSpec, folder: Path, *, revision: str = "") -> None:
         """Make `folder` (inside the partial folder) the installed model. The caller holds the lock and has verified the files."""
@@ -139,7 +140,7 @@ class ModelStore:
         have = shutil.disk_usage(self.models_dir).free
         if have < need:
             raise StudioError(
-                f"{spec.name} needs {gigabytes(need)} of disk, have {gigabytes(have)} in {self.models_dir}. Free some space, then try again.",
+                f"{spec.name} needs {gigabytes(need)} of disk, have {gigabytes(have)}. Free some space, then try again.",
                 key="error.disk_space",
                 name=spec.name,
                 needs=gigabytes(need),
@@ -180,7 +181,7 @@ def _folder_name(spec: ModelSpec) -> str:
 
 def _has_size(path: Path, row: Mapping[str, Any]) -> bool:
     try:
-        return path.stat().st_size == row["size_bytes"]
+        return path.stat().st_size == int(row["size_bytes"])
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""Brings a model's files from elsewhere, in a process of its own that can be stopped: pip for packages, a small client for the hub.
+"""Brings a model's files from elsewhere, in a process of its own that can be stopped: pip for packages, a client for the hub.
 
 Runs inside the child that fetches. Progress is the size of what has really arrived. Knows no store and no torch.
 """
@@ -68,7 +68,7 @@ def download_hub(spec: ModelSpec, source: HubSource, folder: Path, on_bytes: OnB
 def _run(command: list[str], log: Path, environment: dict[str, str], on_poll: Callable[[], None]) -> int:
     """Run to the end, calling `on_poll` every 0.1 s; whatever it raises ends the process first."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, close_fds=True)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
         try:
             while process.poll() is None:
                 on_poll()

@@ -55,7 +55,7 @@ class Draft:
         """Add what the model wrote; `stopped` is the state of a row that ends because somebody asked for it."""
         if self.status in FINAL:
             return
-        self.text += event.delta
+        self.text += storable(event.delta)
         self.tokens = event.tokens
         self.prompt_tokens = event.prompt_tokens
         self.ttft_s = event.ttft_s
@@ -107,6 +107,17 @@ class Draft:
             "finish_reason": self.finish_reason,
             "error": self.error,
         }
+
+
+def storable(text: str) -> str:
+    """What a model or a server said, without what no database keeps: NULs are dropped, lone surrogates become U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def view_of(creation: CreationRecord) -> dict[str, Any]:

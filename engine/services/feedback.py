@@ -7,7 +7,7 @@ Knows storage's records; knows no model and no page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,11 +19,12 @@ from engine.safety.limits import (
     clean_ids,
     clean_labels,
     clean_text,
+    known_id,
 )
 from engine.services.edge import storage_errors
 from engine.types import PreferOptions, RateOptions
 from storage.database import Database
-from storage.records import CreationRecord, Json, Outcome, PreferenceSource, RatingRecord
+from storage.records import CreationRecord, Json, Outcome, PreferenceRecord, PreferenceSource, RatingRecord
 from storage.unit_of_work import UnitOfWork
 
 EXPLICIT_SOURCES: tuple[PreferenceSource, ...] = ("pick", "arena", "imported")
@@ -62,7 +63,7 @@ class FeedbackService:
         reasons = clean_labels(chosen.reasons, max_chars=REASON_MAX_CHARS, max_count=MAX_REASONS, what="Reasons")
         comment = clean_text(chosen.comment, max_chars=COMMENT_MAX_CHARS, what="The comment")
         with self._database.write() as uow:
-            creation = uow.creations.get(owner_id, creation_id)
+            creation = uow.creations.get(owner_id, known_id(creation_id))
             rating = uow.ratings.set(rater_id, creation.id, checked_score, reasons=reasons, comment=comment)
             refresh_inferred(uow, owner_id, rater_id, [creation.turn_id])
             counts = _counts(uow, rater_id)
@@ -91,10 +92,10 @@ class FeedbackService:
         if not rejected or chosen_id in rejected:
             raise BadOptionError("Give at least one other Creation to compare with.", key="error.prefer_other")
         with self._database.write() as uow:
-            chosen = uow.creations.get(owner_id, chosen_id)
+            chosen = uow.creations.get(owner_id, known_id(chosen_id))
             ids = []
             for rejected_id in rejected:
-                other = uow.creations.get(owner_id, rejected_id)
+                other = uow.creations.get(owner_id, known_id(rejected_id))
                 if not _same_prompt(chosen, other):
                     raise BadOptionError("Only Creations of the same prompt can be compared.", key="error.prefer_prompt")
                 record = uow.preferences.set(
@@ -136,31 +137,38 @@ def refresh_inferred(uow: UnitOfWork, owner_id: str, rater_id: str, turn_ids: It
 
     Explicit ones stay as they are. Part of the caller's transaction.
     """
-    for versions in uow.creations.versions(owner_id, list(turn_ids)).values():
-        if len(versions) > 1:
-            _refresh_turn(uow, rater_id, versions)
-
-
-def _refresh_turn(uow: UnitOfWork, rater_id: str, versions: Sequence[CreationRecord]) -> None:
-    ids = [version.id for version in versions]
+    turns = [versions for versions in uow.creations.versions(owner_id, list(turn_ids)).values() if len(versions) > 1]
+    ids = [version.id for versions in turns for version in versions]
+    if not ids:
+        return
     scores = {key: rating.score for key, rating in uow.ratings.current(rater_id, ids).items()}
     known = {frozenset((p.chosen_id, p.rejected_id)): p for p in uow.preferences.current(rater_id, ids)}
-    for first, second in combinations(versions[-MAX_VERSIONS_COMPARED:], 2):
-        current = known.get(frozenset((first.id, second.id)))
-        if current is not None and current.is_explicit:
-            continue
-        inferred = _infer(first, second, scores) if _same_prompt(first, second) else None
-        if inferred is None:
-            if current is not None:
-                uow.preferences.withdraw(rater_id, current.id)
-            continue
+    for versions in turns:
+        for first, second in combinations(versions[-MAX_VERSIONS_COMPARED:], 2):
+            current = known.get(frozenset((first.id, second.id)))
+            if current is None or not current.is_explicit:
+                _refresh_pair(uow, rater_id, first, second, scores, current)
+
+
+def _refresh_pair(
+    uow: UnitOfWork,
+    rater_id: str,
+    first: CreationRecord,
+    second: CreationRecord,
+    scores: Mapping[str, float | None],
+    current: PreferenceRecord | None,
+) -> None:
+    inferred = _infer(first, second, scores) if _same_prompt(first, second) else None
+    if inferred is not None:
         chosen_id, rejected_id, source = inferred
-        if current is None or (current.chosen_id, current.source) != (chosen_id, source):
+        if current is None or current.chosen_id != chosen_id:
             uow.preferences.set(rater_id, chosen_id, rejected_id, outcome="win", source=source, is_explicit=False)
+    elif current is not None:
+        uow.preferences.withdraw(rater_id, current.id)
 
 
 def _infer(
-    first: CreationRecord, second: CreationRecord, scores: dict[str, float | None]
+    first: CreationRecord, second: CreationRecord, scores: Mapping[str, float | None]
 ) -> tuple[str, str, PreferenceSource] | None:
     """Return (chosen id, rejected id, source): the higher rating, else the edit over what it was made from, else None."""
     first_score, second_score = scores.get(first.id), scores.get(second.id)

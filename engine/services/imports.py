@@ -32,7 +32,8 @@ ROWS_NAME = "rows.jsonl"
 IMPORTED_MODEL = "imported"
 MAX_LINE_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 2**30
-MAX_ROWS = 100_000
+MAX_ROWS = 50_000
+"""All rows are one transaction, and nobody else writes meanwhile: a few minutes at most."""
 MAX_ERRORS = 100
 """Reading stops there: a file with that many bad rows is another kind of file."""
 MAX_RATIO = 200

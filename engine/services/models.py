@@ -151,8 +151,7 @@ class ModelService:
         running = self._download(model_id)
         if running is not None:
             raise BusyError(f"{spec.name} is being downloaded. Cancel that first.", key="error.model_busy", name=spec.name)
-        if model_id in {model.id for model in self._host.loaded()}:
-            self._host.unload(model_id)
+        self._host.unload(model_id)
         if self._models.is_added(owner_id, model_id):
             self._models.remove_added(owner_id, model_id)
         else:
@@ -174,8 +173,9 @@ class ModelService:
         starter = _STARTERS.get(_checked_task(task))
         with self._database.read() as uow:
             chosen = uow.settings.get(owner_id, _DEFAULT_KEY + task)
-        if isinstance(chosen, str) and any(spec.id == chosen and spec.task == task for spec in self._models.specs(owner_id)):
-            return chosen
+        found = next((spec for spec in self._models.specs(owner_id) if spec.id == chosen and spec.task == task), None)
+        if found is not None and self._models.is_trusted(found):
+            return found.id
         if starter is None:
             raise BadOptionError(f'There is no model for "{task}" yet.', key="error.task_unknown", task=task)
         return starter

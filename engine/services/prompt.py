@@ -47,6 +47,11 @@ def params_of(options: WriteOptions, system: str, stop: tuple[str, ...]) -> dict
     }
 
 
+def asked_params(params: Json) -> dict[str, Any]:
+    """What was asked for, without what running it added: for a version that no model wrote."""
+    return {name: value for name, value in params.items() if name not in ("notices", "kept_messages", "continued_chars")}
+
+
 def sampling_of(params: Json) -> Sampling:
     """The other way, for the model."""
     return Sampling(

@@ -76,9 +76,7 @@ def stage(settings: Settings, backup: Path) -> Path:
     partial = staged.with_name(f"{STAGED_NAME}.partial")
     with storage_errors():
         try:
-            shutil.copyfile(backup, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+            _copy(backup, partial)
             os.replace(partial, staged)
         finally:
             partial.unlink(missing_ok=True)
@@ -128,13 +126,13 @@ def _swap(settings: Settings, fresh: Path, database_path: Path) -> Path | None:
     # The database may lie on another disk than the data folder: copy it there under another name first.
     incoming = database_path.with_name(f".{database_path.name}.restored")
     database_path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(fresh / "library.db", incoming)
-    (fresh / "files").mkdir(exist_ok=True)
+    _copy(fresh / "library.db", incoming)
+    (fresh / "files").mkdir(mode=0o700, exist_ok=True)
     moves += [(fresh / "files", settings.files_dir), (incoming, database_path)]
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.replace(source, target)
             done.append((source, target))
     except OSError:
@@ -144,6 +142,15 @@ def _swap(settings: Settings, fresh: Path, database_path: Path) -> Path | None:
     finally:
         incoming.unlink(missing_ok=True)
     return beside if had_any else None
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that only the user can read, and that is on the disk when this returns."""
+    target.unlink(missing_ok=True)
+    with source.open("rb") as data, os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
+        shutil.copyfileobj(data, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def _restore_into_server(settings: Settings, backup: Path) -> None:

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from engine.errors import BadOptionError, BusyError, NotFoundError
 from engine.jobs.runner import JobRunner
-from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_text
+from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_label, clean_text
 from engine.services.draft import DraftWriter
 from engine.services.edge import NOTHING_HERE, storage_errors
 from engine.services.living import living_head
 from engine.services.notices import SpeaksLanguages, language_notice
-from engine.services.prompt import params_of, title_of
+from engine.services.prompt import asked_params, params_of, title_of
 from engine.services.writing import Parts, ReproduceJob, Task, TextHost, WriteJob, WriteStarted
 from engine.types import WriteOptions, WriteRequest
 from storage.database import Database
@@ -29,6 +29,7 @@ from storage.unit_of_work import UnitOfWork
 MAX_RANDOM_SEED = 2**32
 """Drawn seeds stay short enough to be read out and typed again."""
 MAX_STOP_CHARS = 200
+MAX_KEY_CHARS = 200
 UNFINISHED = ("queued", "running")
 
 
@@ -89,6 +90,9 @@ class TextService:
         system = options.system
         if system is not None:
             system = clean_text(system, max_chars=SYSTEM_MAX_CHARS, what="The system prompt")
+        key = request.idempotency_key
+        if key is not None:
+            key = clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
         adapter_id = _adapter(options)
         model_id = options.model or self._models.default("text", owner_id)
         self._models.require(model_id, owner_id)
@@ -109,9 +113,7 @@ class TextService:
                 adapter_id=adapter_id,
                 notices=(notice,) if notice else (),
             )
-            job, is_new = uow.jobs.add(
-                owner_id, kind="write", request=started.as_json(), idempotency_key=request.idempotency_key, id=started.job_id
-            )
+            job, is_new = uow.jobs.add(owner_id, kind="write", request=started.as_json(), idempotency_key=key, id=started.job_id)
             if not is_new:  # before any other check: the first click may be what makes the second one impossible
                 return WriteStarted.from_json(job.id, job.request)
             _refuse_unfinished(uow, owner_id, place.context_id)
@@ -156,7 +158,7 @@ class TextService:
                 conversation_id=home_id,
                 context_id=original.context_id,
                 parent_id=original.id,
-                params=original.params,
+                params=asked_params(original.params),
             )
             if home_id is not None:
                 uow.conversations.update(owner_id, home_id, head_id=edited.id)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from engine.errors import CancelledError, TooLongError
 from engine.jobs.runner import JobContext
-from engine.services.draft import Draft, DraftWriter
+from engine.services.draft import Draft, DraftWriter, storable
 from engine.services.edge import storage_errors
 from engine.services.notices import Notice, left_out_notice, shortened_notice
 from engine.services.prompt import keep_last, messages_for, sampling_of
@@ -203,7 +203,7 @@ class ReproduceJob:
         with self._parts.host.use(creation.model_id) as model:
             context.progress(0, 1, phase="writing")
             for _, event in _timed(model, request, context):
-                text += event.delta
+                text += storable(event.delta)
                 context.publish({"creation_id": creation.id, "text": text, "tokens": event.tokens})
                 if event.finish_reason == "cancelled":
                     raise CancelledError("This was stopped.", key="error.cancelled")

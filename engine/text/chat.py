@@ -43,7 +43,7 @@ class ChatFormat:
         try:
             self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # noqa: BLE001  # tokenizers raises plain Exception for a damaged file
-            raise BadFileError(f"tokenizer.json of {folder.name} is damaged: {error}.", key="error.tokenizer", name=folder.name) from error
+            raise BadFileError(f"tokenizer.json of {folder.name} is damaged.", key="error.tokenizer", name=folder.name) from error
         # Text that a person typed goes through this one, where control tokens are only characters.
         self._typed: Tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
         self._typed.encode_special_tokens = True
@@ -113,11 +113,10 @@ class ChatFormat:
         try:
             # enable_thinking: models that can think aloud are asked to write at once. No clock is given to templates:
             # a prompt that changes from day to day could not be reproduced.
-            return self._template.render(messages=rows, add_generation_prompt=True, enable_thinking=False, **self._specials)
+            return str(self._template.render(messages=rows, add_generation_prompt=True, enable_thinking=False, **self._specials))
         except (JinjaError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            raise TemplateError(
-                f"This model's chat template cannot write these messages down: {error}.", key="error.chat_template", reason=str(error)
-            ) from error
+            text = f"This model's chat template cannot write these messages down: {error}."
+            raise TemplateError(text, key="error.chat_template", reason=str(error)) from error
 
     def _guard(self, text: str) -> str:
         """Mark control tokens such as <|im_end|> inside a message, so that nobody can end a turn by typing one."""
@@ -149,7 +148,7 @@ def _template_source(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if not isinstance(template, str) or not template.strip():
         return None
     if len(template) > MAX_TEMPLATE_CHARS:
-        raise BadFileError(f"The chat template of {folder.name} is too large.", key="error.chat_template", reason="too large")
+        raise BadFileError(f"The chat template of {folder.name} is too large.", key="error.template_large", name=folder.name)
     return template
 
 
@@ -163,7 +162,8 @@ def _compile(source: str, name: str) -> Any:
     try:
         return environment.from_string(source)
     except JinjaError as error:
-        raise TemplateError(f"The chat template of {name} is damaged: {error}.", key="error.chat_template", reason=str(error)) from error
+        text = f"The chat template of {name} is damaged: {error}."
+        raise TemplateError(text, key="error.template_damaged", name=name, reason=str(error)) from error
 
 
 def _raise_template_error(message: str) -> None:

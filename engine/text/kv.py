@@ -23,11 +23,11 @@ class _Room:
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, capacity: int) -> None:
         self.capacity = capacity
         self.filled = 0
-        self.keys = keys.new_zeros((*keys.shape[:2], capacity, keys.shape[3]))
-        self.values = values.new_zeros((*values.shape[:2], capacity, values.shape[3]))
+        self.keys = keys.new_empty((*keys.shape[:2], capacity, keys.shape[3]))
+        self.values = values.new_empty((*values.shape[:2], capacity, values.shape[3]))
 
 
-class GrowingLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """One attention layer's keys and values; the first `length` tokens of its room are its own."""
 
     def __init__(self, room: _Room | None = None, length: int = 0) -> None:

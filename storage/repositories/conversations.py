@@ -78,8 +78,9 @@ class ConversationRepository(Repository):
         table = conversations
         statement = select(table).where(table.c.owner_id == owner_id)
         statement = statement.where(table.c.trashed_at.is_not(None) if trashed else table.c.trashed_at.is_(None))
-        if query.strip():
-            hits = table.c.title.icontains(query.strip(), autoescape=True)
+        asked = query.replace("\0", " ").strip()
+        if asked:
+            hits = table.c.title.icontains(asked, autoescape=True)
             matching = search.matching(self._connection, query)
             if matching is not None:
                 in_text = select(creations.c.conversation_id).where(

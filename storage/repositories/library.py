@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, select
+from sqlalchemy import ColumnElement, Row, and_, false, func, select
 
 from storage import search
 from storage.records import CreationFilter, CreationRecord, LibraryItem, Page
@@ -58,7 +58,8 @@ class LibraryQueries(Repository):
         """What the owner's Creations outside the trash can be filtered by: models, adapters and tags, each sorted."""
         live = (creations.c.owner_id == owner_id, creations.c.trashed_at.is_(None))
         pairs = self._connection.execute(select(creations.c.model_id, creations.c.adapter_id).where(*live).distinct()).all()
-        tags = select(creation_tags.c.tag).where(creation_tags.c.owner_id == owner_id).distinct()
+        tagged = creation_tags.join(creations, creations.c.seq == creation_tags.c.creation_seq)
+        tags = select(creation_tags.c.tag).select_from(tagged).where(*live).distinct()
         return {
             "models": sorted({pair.model_id for pair in pairs}),
             "adapters": sorted({pair.adapter_id for pair in pairs}),
@@ -114,6 +115,8 @@ class LibraryQueries(Repository):
 def _score_conditions(rater_id: str, filter: CreationFilter) -> list[ColumnElement[bool]]:
     scored = and_(ratings.c.rater_id == rater_id, ratings.c.is_current, ratings.c.score.is_not(None))
     if filter.rated is False:
+        if filter.min_score is not None or filter.max_score is not None:
+            return [false()]  # no score is in a range
         return [creations.c.id.not_in(select(ratings.c.creation_id).where(scored))]
     if filter.rated is None and filter.min_score is None and filter.max_score is None:
         return []

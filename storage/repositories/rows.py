@@ -99,7 +99,7 @@ def conversation(row: Row[Any]) -> ConversationRecord:
 
 def creation(row: Row[Any], tags: Iterable[str]) -> CreationRecord:
     """Row of `creations` and its tags → record."""
-    return CreationRecord(**row._mapping, tags=tuple(sorted(tags)))
+    return CreationRecord(**row._mapping, tags=tuple(sorted(set(tags))))
 
 
 def rating(row: Row[Any]) -> RatingRecord:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect, sync_playwright
 
 from tests.browser.studio import RunningStudio
 from tests.browser.write_page import shorten_answers
@@ -22,6 +22,8 @@ from tests.starter import starter_models
 pytestmark = pytest.mark.browser
 
 NEW_PAGE_LIMIT_MS = 30_000
+EXPECT_LIMIT_MS = 15_000
+"""Generous: tests share two cores with a model that writes."""
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
@@ -44,6 +46,7 @@ def browser() -> Iterator[Browser]:
     if path is None:
         pytest.skip("no Chromium on this machine")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=EXPECT_LIMIT_MS)
         chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield chromium
         chromium.close()

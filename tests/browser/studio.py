@@ -78,7 +78,7 @@ class RunningStudio:
         """What the process printed, from a byte on."""
         return self.log_path.read_bytes()[from_byte:].decode("utf-8", "replace") if self.log_path.exists() else ""
 
-    def stop(self, limit_s: float = 30.0) -> int:
+    def stop(self, limit_s: float = 60.0) -> int:
         """Ctrl-C. Returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)

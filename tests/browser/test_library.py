@@ -66,7 +66,7 @@ def test_search_finds_words_of_both_languages(library: Page, query: str, found: 
 
 def test_one_is_opened_rated_starred_tagged_and_has_an_address(library: Page) -> None:
     search(library, "bakery")
-    library.locator("#library-list article .lib-open").first.click()
+    library.locator("#library-list article", has_text="bakery").locator(".lib-open").click()
     pane = library.locator("#library-preview")
     expect(pane.locator(".pane-answer")).to_have_text("Warm bread at five in the morning.")
     expect(pane.locator("[data-score='-1']")).to_have_attribute("aria-pressed", "true")  # the imported label
@@ -103,7 +103,7 @@ def test_bin_and_back(library: Page) -> None:
 
 def test_a_creation_goes_back_to_the_write_page(library: Page) -> None:
     search(library, "lighthouse")
-    library.locator("#library-list article .lib-open").first.click()
+    library.locator("#library-list article", has_text="lighthouse").locator(".lib-open").click()
     library.locator("#library-preview [data-action=write]").click()
     expect(library.locator("#page-write #prompt textarea")).to_be_visible()
     expect(library.locator("#prompt textarea")).to_have_value("Write about a lighthouse")

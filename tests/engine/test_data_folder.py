@@ -70,10 +70,3 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
         pass
     assert str(tmp_path / "data") in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(RefusedStartError), hold_data_folder(read_settings({"data_dir": str(tmp_path / "data")})):
-        pass

@@ -59,7 +59,15 @@ def test_a_bad_variable_is_named_as_one(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
-    [("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False), ("example.org", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("example.org", False),
+    ],
 )
 def test_what_others_can_reach_is_told_apart(host: str, is_loopback: bool) -> None:
     assert read_settings({"host": host}).is_loopback is is_loopback
@@ -93,7 +101,16 @@ def test_what_is_not_given_is_left_to_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--colour"], ["--port", "x"], ["paint"], ["backup"], ["--por", "1"], ["models", "eat", "m"], ["export", "f", "--format", "xml"]]
+    "argv",
+    [
+        ["--colour"],
+        ["--port", "x"],
+        ["paint"],
+        ["backup"],
+        ["--por", "1"],
+        ["models", "eat", "m"],
+        ["export", "f", "--format", "xml"],
+    ],
 )
 def test_a_bad_command_line_is_one_line_and_exit_code_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

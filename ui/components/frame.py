@@ -10,7 +10,8 @@ with on_act(action, request): `owner_id = frame.owner(request)`. Loading when th
 
     frame.opened("library")(fn, inputs=None, outputs=[...], **STREAM)
 
-Address: `Tastemaker.navigate("library", {item: id})` shows the page and writes ?tab=library&item=...; `Tastemaker.address()` reads it.
+Address: `Tastemaker.navigate("library", {item: id})` shows the page and writes ?tab=library&item=...;
+`Tastemaker.address()` reads it.
 Back to the Write tab with a conversation: `Tastemaker.navigate("write", {c: conversation_id})`, with a prompt:
 `Tastemaker.bus.emit("restore", {prompt, params})` after navigating.
 """
@@ -46,4 +47,5 @@ class Frame:
         """The Gradio event of opening a page, to be called with fn, inputs and outputs."""
         if page not in PAGES:
             raise ValueError(page)
-        return getattr(self.rail, f"open_{page}")
+        event: Callable[..., Any] = getattr(self.rail, f"open_{page}")
+        return event

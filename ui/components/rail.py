@@ -12,7 +12,7 @@ from ui.i18n import LANGUAGES, Translator, translator
 from ui.view import fraction_of, job_text
 
 if TYPE_CHECKING:
-    from engine.services.models import ModelCard
+    from engine.services.model_card import ModelCard
     from engine.studio import Studio
 
 THEMES = ("auto", "light", "dark")
@@ -39,7 +39,8 @@ def build_frame(studio: Studio, profile: str, language: str) -> Frame:
         return {}
 
     events = tuple(f"open_{page}" for page in PAGES)
-    frame = Frame(language=language, profile=profile, rail=widget("rail", elem_id="rail", act=guarded(language, on_act), events=events))
+    rail = widget("rail", elem_id="rail", act=guarded(language, on_act), events=events)
+    frame = Frame(language=language, profile=profile, rail=rail)
     return frame
 
 
@@ -62,11 +63,16 @@ def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
     ordered = writing + [view for view in views if view not in writing]
     return {
         "model": in_use and {"id": in_use.id, "name": in_use.name, "adapter": t("frame.adapter.base")},
-        "models": [{"id": card.id, "name": card.name, "note": ", ".join(card.languages)} for card in cards if card.state == "installed"],
+        "models": [_choice(card, t) for card in cards if card.state == "installed"],
         "jobs": ordered,
         "activity": ordered[0]["text"] if ordered else t("frame.activity.idle"),
         "download": _download(in_use, t),
     }
+
+
+def _choice(card: ModelCard, t: Translator) -> dict[str, Any]:
+    """One line of the menu of models."""
+    return {"id": card.id, "name": card.name, "note": ", ".join(t(f"language.{code}") for code in card.languages[:6])}
 
 
 def _download(card: ModelCard | None, t: Translator) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ JavaScript, assets/js/library.js (a classic script; every file of assets/js and 
       const { h, t, icon } = Tastemaker;
       host.root                                    // the element to draw in
       host.value; host.onValue((value) => ...)     // the gr.HTML's value, when an event of Python sets it (optional)
-      const page = await host.act("search", { query });   // -> Python on_act({"type": "search", "query": ...}); throws after a toast
+      const page = await host.act("search", { query });   // -> on_act({"type": "search", "query": ...}); throws after a toast
       host.onOpen(() => ...);                      // this widget's page was opened (also at once if it is the open one)
       host.trigger("follow", { job_id });          // a Gradio event, for streams: list its name in events=(...)
       Tastemaker.bus.on("rated", fn); Tastemaker.bus.emit("rated", {...});   // between widgets of the page

@@ -168,11 +168,11 @@ class LibraryPage:
             result = self.studio.exports.import_file(owner_id, owner_id, file)
         finally:
             file.unlink(missing_ok=True)
-        shown = [{"row": row, "message": message} for row, message in result.errors[:IMPORT_ERRORS_SHOWN]]
+        shown = [{"row": row, "message": message.removeprefix(f"Row {row}: ")} for row, message in result.errors[:IMPORT_ERRORS_SHOWN]]
         return {"added": result.added, "skipped": result.skipped, "failed": len(result.errors), "errors": shown}
 
     def _names(self) -> Names:
-        models = {card.id: card.name for card in self.studio.models.cards()}
+        models = {spec.id: spec.name for spec in self.studio.models.specs()}
         return Names(models=models, base=self.t("library.base"), render=markdown)
 
 

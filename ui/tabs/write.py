@@ -25,6 +25,7 @@ from ui.view_live import LiveJob
 from ui.view_thread import SHOWN_TURNS, conversation_view, thread_view
 
 if TYPE_CHECKING:
+    from engine.jobs.job import JobSnapshot
     from engine.studio import Studio
 
 KEPT_KEYS = 128
@@ -131,7 +132,8 @@ class WritePage:
         started = self.studio.text.resume(
             owner_id, _text(action, "id"), conversation_id=_text(action, "c"), idempotency_key=_text(action, "key")
         )
-        return {"job_id": started.job_id, "creation_ids": list(started.creation_ids), **self._thread(owner_id, _text(action, "c"))}
+        view = self._thread(owner_id, _text(action, "c"))
+        return {"job_id": started.job_id, "creation_ids": list(started.creation_ids), **view}
 
     def do_cancel(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Stop a job."""
@@ -155,7 +157,8 @@ class WritePage:
             return {"done": True, "identical": None, "message": self._job_error(snapshot) or self.t("write.reproduce.stopped")}
         same = bool(snapshot.result.get("identical"))
         text = "" if same else str(snapshot.result.get("text", ""))
-        return {"done": True, "identical": same, "text": text, "message": self.t(f"write.reproduce.{'same' if same else 'differs'}")}
+        message = self.t("write.reproduce.same" if same else "write.reproduce.differs")
+        return {"done": True, "identical": same, "text": text, "message": message}
 
     async def follow(self, owner_id: str, job_id: str) -> AsyncIterator[dict[str, Any]]:
         """The live text of a job, at most 12 times a second, to its end. Ending this never stops the job."""
@@ -165,10 +168,10 @@ class WritePage:
             phase = str(snapshot.progress.get("phase") or "")
             yield live.view(job_id, snapshot.data, phase=phase, done=done, error=self._job_error(snapshot) if done else None)
 
-    def _job_error(self, snapshot: Any) -> str | None:
+    def _job_error(self, snapshot: JobSnapshot) -> str | None:
         if snapshot.status != "failed":
             return None
-        error = StudioError(snapshot.error or "", key=getattr(snapshot, "error_key", ""), **dict(getattr(snapshot, "error_values", {})))
+        error = StudioError(snapshot.error or "", key=snapshot.error_key, **dict(snapshot.error_values))
         return str(error_view(error, self.language)["error"]["message"])
 
     # ------------------------------------------------------------ choosing

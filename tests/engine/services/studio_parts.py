@@ -63,11 +63,11 @@ class TextStudio:
 
 
 @contextmanager
-def text_studio(folder: Path, model: FakeTextModel | None = None) -> Iterator[TextStudio]:
-    """Open the database in `folder`, as a start does, and close it."""
+def text_studio(place: Path | str, model: FakeTextModel | None = None) -> Iterator[TextStudio]:
+    """Open the database in a folder, or at a URL, as a start does, and close it."""
     model = model or FakeTextModel()
     models = FakeModels()
-    database = open_database(f"sqlite:///{folder / 'tastemaker.db'}")
+    database = open_database(place if isinstance(place, str) else f"sqlite:///{place / 'tastemaker.db'}")
     with database.write() as uow:
         interrupted = uow.jobs.interrupt_unfinished()
         uow.commit()

@@ -132,6 +132,6 @@ def test_media_is_found_by_the_creation_and_missing_media_is_not_found(
     creation = add(database, media_name="ab/picture.png", media_sha256=digest)
     assert library.media_path(OWNER, creation.id).read_bytes() == b"bytes"
     files.delete("ab/picture.png")
-    for creation_id in (creation.id, add(database).id):
+    for creation_id in (creation.id, add(database).id, "a\0", "../x"):
         with pytest.raises(NotFoundError):
             library.media_path(OWNER, creation_id)

@@ -275,6 +275,19 @@ def test_a_servers_key_is_only_in_the_file_that_only_the_user_reads(shop: Shop, 
     assert KEY not in shop.settings.secrets_path.read_text()
 
 
+def test_nothing_is_sent_to_a_server_that_came_with_a_bundle(shop: Shop) -> None:
+    card = shop.service.add_server(OWNER, "Mine", "http://127.0.0.1:1/v1", "m")
+    shop.service.set_default(OWNER, "text", card.id)
+    assert shop.service.require(card.id).id == card.id and shop.models.key(card.id) is None
+    shop.settings.secrets_path.unlink()  # as in a studio that got the row, but never the keys
+    with pytest.raises(NoModelError, match="imported bundle"):
+        shop.service.require(card.id)
+    assert shop.card(card.id).state == "missing"
+    assert shop.service.default("text") == STARTER_TEXT_ID
+    shop.service.remove_added(OWNER, card.id)
+    assert len(shop.service.cards()) == 3
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "ftp://host/v1", "javascript:alert(1)", "http://", "http://user:pass@host/v1", "http://h/v1?key=1", "http://h:99999/v1"],

@@ -220,6 +220,14 @@ def test_hostile_characters_are_cleaned_and_kept_out_of_the_model(studio: TextSt
     assert studio.model.requests[-1].messages[-1].content == row.prompt
 
 
+def test_what_no_database_keeps_is_left_out_of_an_answer(tmp_path: Path) -> None:
+    with text_studio(tmp_path, FakeTextModel(lambda request, row: ["a\0", "\ud800", "b\u202e", "👩\u200d👧"])) as studio:
+        row = studio.wrote()
+        assert (row.status, row.output) == ("done", "a\ufffdb\u202e👩\u200d👧")
+        snapshot = studio.runner.wait(studio.text.reproduce(OWNER, row.id), DEADLINE_S)
+        assert snapshot is not None and snapshot.result is not None and snapshot.result["identical"]
+
+
 def test_a_turn_after_an_unfinished_answer_waits(studio: TextStudio) -> None:
     conversation = studio.conversations.create(OWNER)
     studio.model.hold()

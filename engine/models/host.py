@@ -1,0 +1,270 @@
+"""Loaded models: each once, shared by everybody, counted in bytes, dropped when memory is wanted for another.
+
+    with host.use(model_id) as model:      # loads it when needed; it stays in memory afterwards, idle
+        ...
+
+Knows specs, bytes and who is using what; knows no prompts, no jobs and no database. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from engine.device import Device, free_memory, memory
+from engine.errors import BadFileError, BusyError, NoModelError, StudioError
+from engine.models.catalog import ModelSpec, ServerSource, parse_source
+from engine.models.folder import read_weights
+from engine.models.store import ModelStore, gigabytes
+from engine.text.model import TextModel
+
+if TYPE_CHECKING:
+    from engine.text.local import LocalTextModel
+
+logger = logging.getLogger(__name__)
+
+WORK_BYTES = 200_000_000
+"""Memory that a model needs beside its weights to write anything: activations and the caches of a few conversations."""
+
+
+class LoadedTextModel(TextModel, Protocol):
+    """What the host keeps: a text model that can be let go of."""
+
+    def close(self) -> None:
+        """End what it writes and free its memory."""
+
+
+Loader = Callable[[ModelSpec], LoadedTextModel]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """One model in memory, for the Models page. `in_use` counts who is inside `use` now."""
+
+    id: str
+    size_bytes: int
+    in_use: int
+    device: str
+    dtype: str
+
+
+@dataclass(slots=True)
+class _Entry:
+    model: LoadedTextModel
+    is_remote: bool
+    in_use: int = 0
+    used_at: float = field(default_factory=time.monotonic)
+
+
+class ModelHost:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        catalog_lookup: Callable[[str], ModelSpec],
+        device: Device,
+        memory_limit_bytes: int | None = None,
+        *,
+        key_lookup: Callable[[str], str | None] = lambda model_id: None,
+        loader: Loader | None = None,
+    ) -> None:
+        """`memory_limit_bytes` bounds the weights in memory (None: whatever the machine has free).
+
+        `key_lookup` gives a server's key by model id; `loader` replaces how a spec becomes a model (tests).
+        """
+        self._store = store
+        self._lookup = catalog_lookup
+        self._device = device
+        self._limit_bytes = memory_limit_bytes
+        self._key_lookup = key_lookup
+        self._loader = loader or self._load
+        self._entries: dict[str, _Entry] = {}
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        """Held while weights are read: one at a time, so that their bytes are counted before the next asks."""
+
+    @contextmanager
+    def use(self, model_id: str) -> Iterator[TextModel]:
+        """Give the loaded model for the length of a `with` block; it is not evicted meanwhile.
+
+        Raises NoModelError when it is unknown, not installed, or does not fit ("needs X, have Y"), BadFileError when its files
+        are damaged.
+        """
+        entry = self._claim(model_id)
+        if entry is None:
+            with self._loading:
+                entry = self._claim(model_id) or self._admit(model_id)
+        try:
+            yield entry.model
+        finally:
+            with self._lock:
+                entry.in_use -= 1
+                entry.used_at = time.monotonic()
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """What is in memory; models on servers take none and are left out."""
+        with self._lock:
+            return tuple(
+                LoadedModel(model_id, entry.model.size_bytes, entry.in_use, self._device.name, self._device.dtype)
+                for model_id, entry in self._entries.items()
+                if not entry.is_remote
+            )
+
+    def unload(self, model_id: str) -> bool:
+        """Let go of an idle model; False when it is not loaded. Raises BusyError while somebody uses it."""
+        with self._lock:
+            entry = self._entries.get(model_id)
+            if entry is None:
+                return False
+            if entry.in_use:
+                raise BusyError("This model is writing just now. Stop that first.", key="error.model_in_use", model=model_id)
+            del self._entries[model_id]
+        self._drop(entry)
+        return True
+
+    def warm(self, model_id: str) -> threading.Thread:
+        """Load in the background; what goes wrong is logged and said again by the next `use`."""
+        thread = threading.Thread(target=self._warm, args=(model_id,), name=f"warm-{model_id}", daemon=True)
+        thread.start()
+        return thread
+
+    def close(self) -> None:
+        """Let go of everything, in use or not; what is being written ends as cancelled."""
+        with self._loading, self._lock:
+            entries = list(self._entries.values())
+            self._entries.clear()
+        for entry in entries:
+            self._drop(entry)
+
+    def _warm(self, model_id: str) -> None:
+        try:
+            with self.use(model_id):
+                pass
+        except StudioError as error:
+            logger.warning("warming %s: %s", model_id, error)
+
+    def _claim(self, model_id: str) -> _Entry | None:
+        with self._lock:
+            entry = self._entries.get(model_id)
+            if entry is not None:
+                entry.in_use += 1
+            return entry
+
+    def _admit(self, model_id: str) -> _Entry:
+        """Load a model and count its first user. The caller holds `_loading`."""
+        spec = self._lookup(model_id)
+        if spec.task != "text":
+            raise NoModelError(f"{spec.name} does not write text.", key="error.model_not_text", name=spec.name)
+        is_remote = isinstance(parse_source(spec.source), ServerSource)
+        if not is_remote:
+            if self._store.state(spec) != "installed":
+                text = f"{spec.name} is not installed. Get it on the Models page."
+                raise NoModelError(text, key="error.model_missing_load", name=spec.name)
+            self._make_room(spec, self._need_bytes(spec))
+        try:
+            model = self._loader(spec)
+        except (MemoryError, RuntimeError) as error:
+            from engine.text.scheduler import is_out_of_memory
+
+            free_memory(self._device)
+            if not is_out_of_memory(error):
+                text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."
+                raise BadFileError(text, key="error.model_damaged_load", name=spec.name) from error
+            raise self._too_big(spec, self._need_bytes(spec), memory(self._device).available_bytes) from error
+        entry = _Entry(model, is_remote, in_use=1)
+        with self._lock:
+            self._entries[model_id] = entry
+        return entry
+
+    def _need_bytes(self, spec: ModelSpec) -> int:
+        """Bytes of the weights on this device, by their headers, and what writing takes."""
+        width = 4 if self._device.dtype == "float32" else 2
+        return read_weights(self._store.path(spec)).parameters * width + WORK_BYTES
+
+    def _make_room(self, spec: ModelSpec, need: int) -> None:
+        """Evict idle models, least recently used first, until `need` bytes are there; none when that would not be enough."""
+        with self._lock:
+            idle = sorted(
+                ((model_id, entry) for model_id, entry in self._entries.items() if not entry.in_use and not entry.is_remote),
+                key=lambda pair: pair[1].used_at,
+            )
+            held = sum(entry.model.size_bytes for entry in self._entries.values() if not entry.is_remote)
+        have = self._free_bytes(held)
+        evictable = sum(entry.model.size_bytes for _, entry in idle)
+        if have + evictable < need:
+            raise self._too_big(spec, need, have + evictable)
+        for model_id, entry in idle:
+            if have >= need:
+                return
+            size = entry.model.size_bytes
+            try:
+                if self.unload(model_id):
+                    have += size
+            except BusyError:  # somebody began to use it in the meantime
+                continue
+        if have < need:
+            raise self._too_big(spec, need, have)
+
+    def _free_bytes(self, held: int) -> int:
+        free = memory(self._device).available_bytes
+        return free if self._limit_bytes is None else min(free, self._limit_bytes - held)
+
+    def _too_big(self, spec: ModelSpec, need: int, have: int) -> NoModelError:
+        needs, has = gigabytes(need), gigabytes(max(0, have))
+        return NoModelError(
+            f"{spec.name} needs {needs} of memory, have {has}. Close other programs or choose a smaller model.",
+            key="error.model_memory",
+            name=spec.name,
+            needs=needs,
+            have=has,
+        )
+
+    def _load(self, spec: ModelSpec) -> LoadedTextModel:
+        source = parse_source(spec.source)
+        if isinstance(source, ServerSource):
+            from engine.text.openai_backend import OpenAITextModel
+
+            return OpenAITextModel(spec, source, self._key_lookup(spec.id))
+        return self._load_verified(spec)
+
+    def _load_verified(self, spec: ModelSpec) -> LocalTextModel:
+        """Load while another thread compares every file with its sha256; damaged weights are never handed out."""
+        problems: list[StudioError | OSError] = []
+
+        def verify() -> None:
+            try:
+                self._store.verify(spec)
+            except (StudioError, OSError) as error:
+                problems.append(error)
+
+        checking = threading.Thread(target=verify, name=f"verify-{spec.id}", daemon=True)
+        checking.start()
+        model: LocalTextModel | None = None
+        try:
+            from engine.text.local import load_local
+
+            model = load_local(spec, self._store.path(spec), self._device)
+        except BadFileError:
+            # Damaged files fail here too; what the hashes say is the better reason.
+            checking.join()
+            if not problems:
+                raise
+        checking.join()
+        if model is not None and not problems:
+            return model
+        if model is not None:
+            model.close()
+        if isinstance(problems[0], StudioError):
+            raise problems[0]
+        text = f"{spec.name} cannot be read: {problems[0]}."
+        raise BadFileError(text, key="error.model_read", name=spec.name, reason=str(problems[0])) from problems[0]
+
+    def _drop(self, entry: _Entry) -> None:
+        entry.model.close()
+        free_memory(self._device)

@@ -1,0 +1,187 @@
+"""One request on its way through the scheduler: its prompt's schedule, its rows, and the events it hands out.
+
+Knows ids, caches, sampling and text; calls no model and no thread. Only the scheduler's thread changes it, except for
+`abandoned`, which the reader sets.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import BadOptionError, StudioError
+from engine.jobs.job import CancelToken
+from engine.text.model import FinishReason, Sampling, TextEvent
+from engine.text.reuse import Segment, Step, append, length
+from engine.text.sampling import Sampler
+from engine.text.stream import Decode, Detokenizer, StopText
+
+if TYPE_CHECKING:
+    import torch
+
+_CONTEXT_FOR_SPACES = 6
+"""Prompt tokens a detokenizer looks back on when it goes on in the middle of an answer."""
+
+
+class Generation:
+    """A prompt and its rows. The prompt is computed once; rows fork from it."""
+
+    def __init__(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seeds: Sequence[int],
+        cancel: CancelToken,
+        *,
+        decode: Decode,
+        stop_ids: frozenset[int],
+        replay: Mapping[str, Any] | None = None,
+        goes_on: bool = False,
+    ) -> None:
+        """`goes_on`: the prompt ends in the middle of the answer. Raises BadOptionError when `replay` is of another prompt."""
+        self.ids = list(ids)
+        self.cancel = cancel
+        self.abandoned = False
+        self.events: queue.SimpleQueue[TextEvent | StudioError] = queue.SimpleQueue()
+        self.started_at = time.monotonic()
+        self.cache: Any = None
+        self.segments: list[Segment] = []
+        self.path: Mapping[str, Any] = {}
+        self.threads: int | None = None
+        self._schedule = None if replay is None else self._read_schedule(replay)
+        before = self.ids[-_CONTEXT_FOR_SPACES:] if goes_on else ()
+        self.rows = [
+            Row(self, number, Sampler(sampling, seed, self.ids), Detokenizer(decode, before), sampling, stop_ids)
+            for number, seed in enumerate(seeds)
+        ]
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it must compute on a given schedule and reuse nothing."""
+        return self._schedule is not None
+
+    @property
+    def position(self) -> int:
+        """Prompt tokens computed so far."""
+        return min(length(self.segments), len(self.ids))
+
+    @property
+    def in_prompt(self) -> bool:
+        """Whether the prompt is not computed to its end yet."""
+        return length(self.segments) < len(self.ids)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody waits for more of it."""
+        return self.abandoned or all(row.finish_reason is not None for row in self.rows)
+
+    def next_step(self, chunk: int) -> Segment:
+        """What to compute next of the prompt: at most `chunk` tokens at once; the last one alone, for its logits."""
+        done = self.position
+        if self._schedule is not None:
+            passed = 0
+            for kind, count in self._schedule:
+                if done < passed + count:
+                    return (kind, count if kind == "prefill" else 1)
+                passed += count
+        count = min(len(self.ids) - 1 - done, chunk)
+        return ("prefill", count) if count > 1 else ("decode", 1)
+
+    def advance(self, kind: Step, count: int) -> None:
+        """Note that `count` tokens of the prompt were computed."""
+        append(self.segments, kind, count)
+
+    def end_all(self, reason: FinishReason) -> None:
+        """End every row that has not ended."""
+        for row in self.rows:
+            row.end(reason)
+
+    def fail(self, error: StudioError) -> None:
+        """Hand the reader an error; nothing more is computed."""
+        for row in self.rows:
+            row.finish_reason = row.finish_reason or "cancelled"
+        self.events.put(error)
+
+    def _read_schedule(self, replay: Mapping[str, Any]) -> list[Segment]:
+        schedule: list[Segment] = []
+        for row in replay.get("segments") or ():
+            kind, count = row
+            if kind not in ("prefill", "decode") or not isinstance(count, int) or count < 1:
+                schedule = []
+                break
+            schedule.append((kind, count))
+        if length(schedule) != len(self.ids) or schedule[-1][0] != "decode":
+            raise BadOptionError(
+                "This cannot be computed again: the model or the conversation is not what it was.", key="error.replay_mismatch"
+            )
+        threads = replay.get("threads")
+        self.threads = threads if isinstance(threads, int) and threads > 0 else None
+        return schedule
+
+
+class Row:
+    """One answer of a generation."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        number: int,
+        sampler: Sampler,
+        detokenizer: Detokenizer,
+        sampling: Sampling,
+        stop_ids: frozenset[int],
+    ) -> None:
+        self.generation = generation
+        self.number = number
+        self.cache: Any = None
+        self.fed: list[int] = []
+        """Answer tokens that are in the cache."""
+        self.token: int | None = None
+        """The newest token, not in the cache yet."""
+        self.tokens = 0
+        self.finish_reason: FinishReason | None = None
+        self._sampler = sampler
+        self._detokenizer = detokenizer
+        self._stop = StopText(sampling.stop)
+        self._stop_ids = stop_ids
+        self._limit = sampling.max_new_tokens
+        self._ttft_s: float | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it wants another step."""
+        return self.finish_reason is None and self.token is not None
+
+    def take(self, logits: torch.Tensor) -> None:
+        """Choose the next token and hand out what it completes."""
+        if self.token is not None:
+            self.fed.append(self.token)
+        token = self._sampler.choose(logits)
+        self.token = token
+        if self._ttft_s is None:
+            self._ttft_s = time.monotonic() - self.generation.started_at
+        if token in self._stop_ids:
+            self._put(self._stop.rest(), "stop")
+            return
+        self.tokens += 1
+        text, stopped = self._stop.push(self._detokenizer.push(token))
+        if stopped:
+            self._put(text, "stop_text")
+        elif self.tokens >= self._limit:
+            self._put(text + self._stop.rest(), "length")
+        else:
+            self._put(text, None)
+
+    def end(self, reason: FinishReason) -> None:
+        """End it from outside."""
+        if self.finish_reason is None:
+            self._put(self._stop.rest(), reason)
+
+    def _put(self, delta: str, reason: FinishReason | None) -> None:
+        self.finish_reason = reason
+        generation = self.generation
+        path = None if reason is None else generation.path
+        event = TextEvent(self.number, delta, self.tokens, reason, len(generation.ids), self._ttft_s, path)
+        generation.events.put(event)

@@ -1,0 +1,327 @@
+"""A local model through the scheduler: determinism, rows, cancelling, reuse and replay, on a tiny random Llama."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
+from engine.jobs.job import CancelToken
+from engine.text.local import LocalTextModel
+from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
+from engine.text.reuse import length
+from tests.tiny import CPU, load_tiny, make_model, tiny_spec
+
+SAMPLING = Sampling(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=1.1, max_new_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("tiny"), context_length=2048)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Iterator[LocalTextModel]:
+    loaded = load_tiny(folder, context_length=2048)
+    # Random weights end an answer by chance; these tests want full lengths.
+    loaded.chat.stop_ids = frozenset()
+    yield loaded
+    loaded.close()
+
+
+def ask(*contents: str, sampling: Sampling = SAMPLING, **fields: Any) -> GenerateRequest:
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[number % 2], content) for number, content in enumerate(contents))  # type: ignore[arg-type]
+    return GenerateRequest(messages, sampling, **fields)
+
+
+def run(model: LocalTextModel, request: GenerateRequest) -> tuple[str, TextEvent]:
+    events = list(model.generate(request, CancelToken()))
+    return "".join(event.delta for event in events), events[-1]
+
+
+def rows_of(events: list[TextEvent]) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for event in events:
+        texts[event.row] = texts.get(event.row, "") + event.delta
+    return texts
+
+
+def many(**changes: Any) -> Sampling:
+    return Sampling(**{"max_new_tokens": 600, "temperature": 1.0, **changes})
+
+
+def test_events_say_what_happened(model: LocalTextModel) -> None:
+    request = ask("Hello")
+    events = list(model.generate(request, CancelToken()))
+    assert [event.tokens for event in events] == list(range(1, 25))
+    assert [event.finish_reason for event in events] == [None] * 23 + ["length"]
+    last = events[-1]
+    assert last.prompt_tokens == model.count_tokens(request.messages) and last.ttft_s is not None and last.ttft_s > 0
+    assert last.path is not None and last.path["engine"] == "transformers" and last.path["batched"] is False
+    assert length([(kind, count) for kind, count in last.path["segments"]]) == last.prompt_tokens
+
+
+def test_same_seed_same_text_and_greedy_needs_no_seed(model: LocalTextModel) -> None:
+    assert run(model, ask("One", seeds=(5,)))[0] == run(model, ask("One", seeds=(5,)))[0]
+    assert run(model, ask("One", seeds=(5,)))[0] != run(model, ask("One", seeds=(6,)))[0]
+    greedy = Sampling(temperature=0.0, max_new_tokens=24)
+    assert run(model, ask("One", sampling=greedy, seeds=(1,)))[0] == run(model, ask("One", sampling=greedy, seeds=(2,)))[0]
+
+
+def test_candidates_are_what_each_seed_writes_alone(model: LocalTextModel) -> None:
+    events = list(model.generate(ask("Several", seeds=(7, 8, 9)), CancelToken()))
+    together = rows_of(events)
+    alone = {number: run(model, ask("Several", seeds=(seed,)))[0] for number, seed in enumerate((7, 8, 9))}
+    assert together == alone and len(set(together.values())) == 3
+    order = [event.row for event in events]
+    assert order[:6] == [0, 1, 2, 0, 1, 2]
+    assert sum(event.finish_reason == "length" for event in events) == 3
+
+
+def test_two_chats_stream_at_once(model: LocalTextModel) -> None:
+    log: list[str] = []
+    barrier = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        barrier.wait()
+        for _ in model.generate(ask(name, sampling=many(max_new_tokens=150)), CancelToken()):
+            log.append(name)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(log) == 300
+    first_end = min(len(log) - 1 - log[::-1].index(name) for name in ("a", "b"))
+    # Whoever ends first, the other has written nearly as much by then: neither waited for the other's end.
+    assert min(log[:first_end].count("a"), log[:first_end].count("b")) > 100
+
+
+def test_a_long_prompt_does_not_stop_a_running_stream(model: LocalTextModel) -> None:
+    stream = model.generate(ask("a", sampling=many(max_new_tokens=400)), CancelToken())
+    next(stream)
+    done = threading.Event()
+    long_one = threading.Thread(target=lambda: (run(model, ask("x" * 1200, sampling=many(max_new_tokens=1))), done.set()))
+    long_one.start()
+    during = 0
+    while not done.is_set() and during < 399:
+        next(stream)
+        during += 1
+    long_one.join(timeout=60)
+    stream.close()
+    assert during >= 5  # 1200 tokens are read in chunks of 64, with a token of the stream between two
+
+
+def test_cancel_stops_within_two_tokens_and_keeps_what_was_written(model: LocalTextModel) -> None:
+    cancel = CancelToken()
+    shown, after = "", 0
+    last: TextEvent | None = None
+    for event in model.generate(ask("Go on", sampling=many()), cancel):
+        shown += event.delta
+        last = event
+        if cancel.cancelled and event.finish_reason is None:
+            after += 1
+        if event.tokens == 5:
+            cancel.cancel()
+    assert last is not None and last.finish_reason == "cancelled" and last.path is not None
+    assert last.tokens - 5 <= 2 and after <= 2
+
+
+def test_cancel_before_the_first_token(model: LocalTextModel) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    events = list(model.generate(ask("x" * 1500, seeds=(1, 2)), cancel))
+    assert [(event.row, event.finish_reason, event.tokens) for event in events] == [(0, "cancelled", 0), (1, "cancelled", 0)]
+
+
+def test_closing_the_iterator_frees_the_model(model: LocalTextModel) -> None:
+    stream = model.generate(ask("Endless", sampling=many(max_new_tokens=1500)), CancelToken())
+    next(stream)
+    stream.close()
+    started = time.monotonic()
+    run(model, ask("Next", sampling=many(max_new_tokens=1)))
+    assert time.monotonic() - started < 5
+    while model._scheduler._generations and time.monotonic() - started < 5:
+        time.sleep(0.01)
+    assert not model._scheduler._generations
+
+
+def test_stop_texts_end_the_answer_and_are_not_part_of_it(model: LocalTextModel) -> None:
+    whole, _ = run(model, ask("Stop", seeds=(3,)))
+    stop = whole[6:9]
+    text, last = run(model, ask("Stop", seeds=(3,), sampling=Sampling(temperature=1.0, max_new_tokens=24, stop=(stop,))))
+    assert text == whole[: whole.find(stop)] and last.finish_reason == "stop_text"
+
+
+def test_going_on_from_a_text_says_only_what_is_new(model: LocalTextModel) -> None:
+    text, last = run(model, ask("Story", continue_text="Once upon"))
+    assert text and not text.startswith("Once")
+    assert last.prompt_tokens == model.count_tokens(ask("Story").messages) + len("Once upon")
+
+
+def test_a_prompt_past_the_context_is_said(model: LocalTextModel) -> None:
+    with pytest.raises(TooLongError, match="2047"):
+        model.generate(ask("x" * 3000), CancelToken())
+
+
+def test_the_answer_ends_where_the_context_ends(folder: Path) -> None:
+    small = load_tiny(folder, context_length=100)
+    small.chat.stop_ids = frozenset()
+    try:
+        text, last = run(small, ask("abc", sampling=many()))
+        assert last.finish_reason == "length" and last.prompt_tokens + last.tokens == 100
+    finally:
+        small.close()
+
+
+def test_a_next_turn_computes_only_what_is_new(model: LocalTextModel) -> None:
+    turns = ["A first prompt that is long enough to be worth keeping. " * 4]
+    answer, first = run(model, ask(*turns))
+    turns += [answer, "And now?"]
+    _, second = run(model, ask(*turns))
+    assert first.path is not None and second.path is not None
+    before, after = first.path["segments"], second.path["segments"]
+    assert after[0] == before[0]
+    new = sum(count for _, count in after[2:])
+    assert new < second.prompt_tokens / 3
+
+
+def test_replay_of_a_chat_with_reuse_beside_another_chat_is_identical(model: LocalTextModel) -> None:
+    stop = threading.Event()
+
+    def disturb() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            run(model, ask(f"Noise {number} " * 9, sampling=many(max_new_tokens=40), seeds=(number, number + 1)))
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        turns: list[str] = []
+        answers = []
+        for number in range(5):
+            turns.append(f"Turn {number}: " + "please go on " * 6)
+            request = ask(*turns, seeds=(100 + number,))
+            text, last = run(model, request)
+            answers.append((request, text, last.path))
+            turns.append(text)
+        for request, text, path in answers:
+            again = GenerateRequest(request.messages, request.sampling, request.seeds, replay=path)
+            assert run(model, again)[0] == text
+    finally:
+        stop.set()
+        other.join(timeout=60)
+    kinds = [segment[0] for segment in answers[-1][2]["segments"]]  # type: ignore[index]
+    assert kinds.count("prefill") >= 5  # the last turn stood on the earlier ones
+
+
+def test_replay_computes_the_recorded_schedule(model: LocalTextModel) -> None:
+    request = ask("Scheduled", seeds=(4,))
+    text, last = run(model, request)
+    assert last.path is not None
+    one_by_one = {**last.path, "segments": [["decode", last.prompt_tokens]]}
+    again, replayed = run(model, ask("Scheduled", seeds=(4,), replay=one_by_one))
+    assert replayed.path is not None and replayed.path["segments"] == one_by_one["segments"]
+    assert len(again) > 0
+
+
+@pytest.mark.parametrize("segments", [[], [["prefill", 3]], [["decode", 2]], [["dance", 5]], [["prefill", -1]], None])
+def test_a_path_of_another_prompt_is_refused(model: LocalTextModel, segments: Any) -> None:
+    with pytest.raises(BadOptionError, match="cannot be computed again"):
+        model.generate(ask("abc", replay={"segments": segments}), CancelToken())
+
+
+def test_logits_of_the_growing_cache_are_those_of_one_pass(model: LocalTextModel) -> None:
+    backend = model._scheduler._backend
+    ids = model.chat.encode(ask("The quick brown fox " * 30).messages)
+    cache = backend.new_cache()
+    backend.prefill(cache, ids[:100])
+    backend.prefill(cache, ids[100:-1])
+    fork = backend.fork(cache, cache.length)
+    logits = backend.step([cache], ids[-1:])[0]
+    assert torch.equal(backend.step([fork], ids[-1:])[0], logits)
+    with torch.inference_mode():
+        whole = backend._model(input_ids=torch.tensor([ids])).logits[0, -1]  # type: ignore[attr-defined]
+    assert torch.allclose(whole, logits, atol=1e-4)
+    cut = backend.fork(cache, 100)
+    backend.prefill(cut, ids[100:-1])
+    assert torch.equal(backend.step([cut], ids[-1:])[0], logits)
+
+
+class FailingBackend:
+    """Fails at the step where it is told to; otherwise says one token after another."""
+
+    vocabulary_size, size_bytes, max_rows = 300, 10, 1
+    facts: dict[str, Any] = {"engine": "failing"}
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.closed = False
+
+    class Cache:
+        def __init__(self) -> None:
+            self.length, self.size_bytes = 0, 10
+
+    def new_cache(self) -> Cache:
+        return self.Cache()
+
+    def prefill(self, cache: Cache, ids: Any) -> None:
+        cache.length += len(ids)
+
+    def step(self, caches: list[Cache], ids: list[int]) -> torch.Tensor:
+        if caches[0].length == 60:
+            raise self.error
+        caches[0].length += 1
+        return torch.eye(300)[[40]]
+
+    def fork(self, cache: Cache, length: int) -> Cache:
+        fork = self.Cache()
+        fork.length = length
+        return fork
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(RuntimeError("CUDA out of memory. Tried"), BusyError), (MemoryError(), BusyError), (RuntimeError("shape"), StudioError)],
+)
+def test_one_failure_is_said_and_the_others_go_on(folder: Path, error: Exception, kind: type[StudioError]) -> None:
+    from engine.text.chat import ChatFormat
+
+    backend = FailingBackend(error)
+    model = LocalTextModel(tiny_spec(folder), ChatFormat(folder), backend, device=CPU, context_length=512)
+    try:
+        fine = model.generate(ask("x" * 80, sampling=many(max_new_tokens=300)), CancelToken())
+        next(fine)
+        with pytest.raises(kind) as caught:
+            run(model, ask("abc", sampling=many(max_new_tokens=300)))
+        assert type(caught.value) is kind
+        assert len(list(fine)) == 299
+        assert run(model, ask("x" * 90, sampling=many(max_new_tokens=2)))[1].finish_reason == "length"
+    finally:
+        model.close()
+    assert backend.closed
+
+
+def test_closing_ends_what_is_written_as_cancelled_and_drops_the_weights(folder: Path) -> None:
+    model = load_tiny(folder, context_length=2048)
+    model.chat.stop_ids = frozenset()
+    backend = model._scheduler._backend
+    stream = model.generate(ask("Endless", sampling=many(max_new_tokens=1900)), CancelToken())
+    next(stream)
+    model.close()
+    assert list(stream)[-1].finish_reason == "cancelled"
+    assert backend._model is None  # type: ignore[attr-defined]
+    with pytest.raises(BusyError):
+        next(model.generate(ask("Late"), CancelToken()))

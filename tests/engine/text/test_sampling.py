@@ -1,0 +1,62 @@
+"""Choosing tokens: seeds, greedy, cut-offs, penalty."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.text.model import Sampling
+from engine.text.sampling import Sampler
+
+LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -2.0])
+
+
+def draw(sampling: Sampling, seed: int, count: int = 200, logits: torch.Tensor = LOGITS) -> list[int]:
+    sampler = Sampler(sampling, seed, [])
+    return [sampler.choose(logits) for _ in range(count)]
+
+
+def plain(**changes: float) -> Sampling:
+    return Sampling(**{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, **changes})  # type: ignore[arg-type]
+
+
+def test_same_seed_same_tokens_another_seed_others() -> None:
+    assert draw(plain(), 5) == draw(plain(), 5)
+    assert draw(plain(), 5) != draw(plain(), 6)
+
+
+def test_other_draws_do_not_disturb_a_row() -> None:
+    alone = draw(plain(), 5)
+    sampler, other = Sampler(plain(), 5, []), Sampler(plain(), 9, [])
+    beside = []
+    for _ in range(200):
+        torch.rand(3)
+        other.choose(LOGITS)
+        beside.append(sampler.choose(LOGITS))
+    assert beside == alone
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    assert set(draw(plain(temperature=0.0), 1)) == {0}
+
+
+def test_top_k_and_top_p_cut_off_the_tail() -> None:
+    assert set(draw(plain(top_k=2), 1)) == {0, 1}
+    shares = torch.softmax(LOGITS, 0)
+    assert float(shares[0]) < 0.6 < float(shares[:2].sum())
+    assert set(draw(plain(top_p=0.6), 1)) == {0, 1}
+    assert set(draw(plain(top_p=0.01), 1)) == {0}
+
+
+def test_frequencies_follow_the_probabilities() -> None:
+    tokens = torch.tensor(draw(plain(), 11, 20_000))
+    seen = torch.bincount(tokens, minlength=6) / len(tokens)
+    assert torch.allclose(seen, torch.softmax(LOGITS, 0), atol=0.015)
+
+
+def test_repetition_penalty_counts_prompt_and_answer_and_leaves_the_logits_alone() -> None:
+    logits = torch.tensor([1.0, 0.9, -0.5])
+    before = logits.clone()
+    sampler = Sampler(plain(temperature=0.0, repetition_penalty=1.5), 0, [0])
+    assert sampler.choose(logits) == 1  # 0 was in the prompt: 1.0 / 1.5 < 0.9
+    assert sampler.choose(logits) == 0  # now 1 has been said too
+    assert torch.equal(logits, before)

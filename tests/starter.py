@@ -1,0 +1,44 @@
+"""The real starter models for tests and benches, fetched once through the studio's own code and kept between runs.
+
+They lie in $TASTEMAKER_TEST_CACHE/models, by default ~/.cache/tastemaker-tests/models. Several processes may ask at once:
+the store's lock lets one fetch and the others wait.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from engine.device import choose_device
+from engine.jobs.job import CancelToken
+from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, load_catalog
+from engine.models.fetch import fetch
+from engine.models.store import ModelStore
+from engine.text.local import LocalTextModel, load_local
+
+CATALOG_PATH = Path(__file__).resolve().parent.parent / "assets" / "models.yaml"
+
+
+def starter_catalog() -> Catalog:
+    """The catalogue as shipped."""
+    return load_catalog(CATALOG_PATH)
+
+
+def starter_models() -> Path:
+    """The models folder with both starters installed; fetches what is missing (200 MB, once)."""
+    root = os.environ.get("TASTEMAKER_TEST_CACHE")
+    folder = (Path(root) if root else Path.home() / ".cache" / "tastemaker-tests") / "models"
+    store, catalog = ModelStore(folder), starter_catalog()
+    for model_id in (STARTER_TEXT_ID, STARTER_ENCODER_ID):
+        spec = catalog.get(model_id)
+        if store.state(spec) != "installed":
+            with tempfile.TemporaryDirectory() as job_dir:
+                fetch(spec, store, Path(job_dir), lambda event: None, CancelToken())
+    return folder
+
+
+def starter_text_model(device: str = "cpu") -> LocalTextModel:
+    """The starter text model, loaded; the caller closes it."""
+    spec = starter_catalog().get(STARTER_TEXT_ID)
+    return load_local(spec, ModelStore(starter_models()).path(spec), choose_device(device))

@@ -1,0 +1,82 @@
+"""Tiny random models made on the spot: a Llama of two layers with a byte-level tokenizer, as the folder a real one would be.
+
+Every byte is a token, so any text can be said, and characters of several bytes need several tokens. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.device import Device
+from engine.models.catalog import ModelSpec
+from engine.text.local import LocalTextModel, load_local
+
+START, END = "<|im_start|>", "<|im_end|>"
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CPU = Device("cpu", "float32", 1)
+
+
+def make_tokenizer(path: Path) -> int:
+    """Write a tokenizer.json with the 256 bytes and two control tokens; return the size of the vocabulary."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = [START, END, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in (START, END)])
+    tokenizer.save(str(path))
+    return len(tokens)
+
+
+def make_model(folder: Path, *, seed: int = 0, context_length: int = 512, template: str | None = TEMPLATE, **config: Any) -> Path:
+    """Write a random Llama (2 layers, 32 wide) with tokenizer and chat template to `folder`; return it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = make_tokenizer(folder / "tokenizer.json")
+    torch.manual_seed(seed)
+    settings = LlamaConfig(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context_length,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_range=0.3,
+        **config,
+    )
+    LlamaForCausalLM(settings).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": START, "eos_token": END}), encoding="utf-8")
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return folder
+
+
+def tiny_spec(folder: Path, model_id: str = "tiny", *, context_length: int = 512) -> ModelSpec:
+    """The spec of a folder made by `make_model`."""
+    return ModelSpec(
+        model_id,
+        "Tiny",
+        "text",
+        "llama",
+        f"local:{folder}",
+        languages=("en",),
+        context_length=context_length,
+        licence="Apache-2.0",
+    )
+
+
+def load_tiny(folder: Path, model_id: str = "tiny", *, context_length: int = 512) -> LocalTextModel:
+    """Load a folder made by `make_model` on the CPU with one thread; the caller closes it."""
+    return load_local(tiny_spec(folder, model_id, context_length=context_length), folder, CPU)
