@@ -32,7 +32,7 @@ TABLES: dict[str, Table] = {
     "settings": settings,
 }
 # Made anew by whoever reads: order of insertion, order of use, and what follows from other columns.
-_NOT_KEPT = frozenset({"seq", "used_seq", "pair_low", "pair_high"})
+_NOT_KEPT = frozenset({"seq", "used_seq", "creation_seq", "pair_low", "pair_high"})
 _INTEGER_BOUND = {True: 2**63, False: 2**31}
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

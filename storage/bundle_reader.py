@@ -210,6 +210,8 @@ class _Import:
                 if table is creations:
                     self._check_media(new)
                     bulk.add_creations(connection, new)
+                elif table is ratings:
+                    bulk.add_ratings(connection, new)
                 else:
                     bulk.add_rows(connection, table, new)
             except ConflictError as error:

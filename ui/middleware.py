@@ -6,6 +6,7 @@ after its scripts have run, which would flash an unstyled page.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -40,12 +41,15 @@ PAGES = {"/": "en", "/zh/": "zh"}
 
 
 class GatewayMiddleware:
-    """Host and Origin checks, the body limit, security headers, the language of GET /, and the finished page."""
+    """Host and Origin checks, the body limit, security headers, the language of GET /, and the finished page.
 
-    def __init__(self, app: ASGIApp, *, host: str, saved_language: Callable[[], str | None]) -> None:
+    `preferences` gives the saved language (None = the browser's) and theme.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str, preferences: Callable[[], tuple[str | None, str]]) -> None:
         self.app = app
         self.hosts = {*LOOPBACK, f"[{host}]" if ":" in host else host}
-        self.saved_language = saved_language
+        self.preferences = preferences
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,13 +61,15 @@ class GatewayMiddleware:
             await _answer(send, *refusal)
             return
         path, is_page = scope["path"], scope["method"] == "GET" and scope["path"] in PAGES
-        if is_page and path == "/" and "text/html" in headers.get("accept", ""):
-            language = self.saved_language() or from_accept_language(headers.get("accept-language", ""))
-            if language == "zh":
+        theme = "auto"
+        if is_page:
+            language, theme = await asyncio.to_thread(self.preferences)
+            language = language or from_accept_language(headers.get("accept-language", ""))
+            if path == "/" and language == "zh" and "text/html" in headers.get("accept", ""):
                 query = scope["query_string"].decode("latin-1")
                 await _answer(send, 307, "", [("location", "/zh/" + (f"?{query}" if query else ""))])
                 return
-        sender = _PageSender(send, PAGES[path]) if is_page else _HeaderSender(send)
+        sender = _PageSender(send, PAGES[path], theme) if is_page else _HeaderSender(send)
         await self.app(scope, receive if _is_upload(headers) else _limited(receive, sender), sender)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
@@ -131,9 +137,10 @@ class _HeaderSender:
 class _PageSender(_HeaderSender):
     """Holds one HTML page back until it is complete, then sends it with our head."""
 
-    def __init__(self, send: Send, language: str) -> None:
+    def __init__(self, send: Send, language: str, theme: str) -> None:
         super().__init__(send)
         self.language = language
+        self.theme = theme
         self.start: Message | None = None
         self.body = b""
 
@@ -149,7 +156,7 @@ class _PageSender(_HeaderSender):
             return
         headers = MutableHeaders(scope=self.start)
         if headers.get("content-type", "").startswith("text/html"):
-            self.body = finish_html(self.body.decode("utf-8"), self.language).encode("utf-8")
+            self.body = finish_html(self.body.decode("utf-8"), self.language, self.theme).encode("utf-8")
             headers["content-length"] = str(len(self.body))
             headers["cache-control"] = "no-store"
         await super().__call__(self.start)

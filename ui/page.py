@@ -16,8 +16,10 @@ FIRST_STYLES = ("tokens", "frame")
 FIRST_PAINT = """(() => {
   const root = document.documentElement;
   root.dataset.language = %s;
+  root.dataset.savedTheme = %s;
   let theme = null;
   try { theme = localStorage.getItem("tastemaker:theme"); } catch {}
+  theme = theme || root.dataset.savedTheme;
   if (theme !== "light" && theme !== "dark") theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   root.dataset.theme = theme;
   const tab = new URLSearchParams(location.search).get("tab");
@@ -41,13 +43,13 @@ def asset_version() -> str:
 
 
 @cache
-def page_head(language: str) -> str:
+def page_head(language: str, theme: str) -> str:
     """Everything of ours inside <head>."""
     version = asset_version()
     styles = "".join(f'<link rel="stylesheet" href="/assets/css/{name}.css?v={version}">' for name in _names("css", FIRST_STYLES))
     scripts = "".join(f'<script defer src="/assets/js/{name}.js?v={version}"></script>' for name in _names("js", FIRST_SCRIPTS))
     return (
-        f'<script>{FIRST_PAINT % json.dumps(language)}</script><link rel="icon" href="{ICON}">{styles}'
+        f'<script>{FIRST_PAINT % (json.dumps(language), json.dumps(theme))}</script><link rel="icon" href="{ICON}">{styles}'
         f'<script defer src="/assets/words/{language}.js?v={version}"></script>{scripts}'
     )
 
@@ -64,8 +66,8 @@ def words_script(language: str) -> str:
     return f"window.Tastemaker=window.Tastemaker||{{}};Tastemaker.words={words};"
 
 
-def finish_html(html: str, language: str) -> str:
+def finish_html(html: str, language: str, theme: str) -> str:
     """Gradio's page with our head first and the right language; its own previews for social sites go."""
     html = html.replace('<html\n\tlang="en"', f'<html\n\tlang="{HTML_LANGUAGE[language]}"', 1)
     html = "\n".join(line for line in html.split("\n") if "gradio-app/gradio/main" not in line)
-    return html.replace("<head>", f"<head>{page_head(language)}", 1)
+    return html.replace("<head>", f"<head>{page_head(language, theme)}", 1)

@@ -51,8 +51,9 @@ def create_app(studio: Studio) -> FastAPI:
     app = FastAPI(title="Tastemaker", docs_url=None, redoc_url=None, openapi_url=None)
     add_file_routes(app, studio)
 
-    def saved_language() -> str | None:
-        return studio.preferences.get(LOCAL_OWNER).language or studio.settings.lang
+    def preferences() -> tuple[str | None, str]:
+        saved = studio.preferences.get(LOCAL_OWNER)
+        return saved.language or studio.settings.lang, saved.theme
 
     theme = studio_theme()
     for language, path in (("zh", "/zh"), ("en", "/")):
@@ -74,7 +75,7 @@ def create_app(studio: Studio) -> FastAPI:
             theme=theme,
             app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         )
-    app.add_middleware(GatewayMiddleware, host=studio.settings.host, saved_language=saved_language)
+    app.add_middleware(GatewayMiddleware, host=studio.settings.host, preferences=preferences)
     return app
 
 

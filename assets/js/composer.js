@@ -21,7 +21,8 @@ Tastemaker.parts.composer = (write, main) => {
   const personaName = h("span", { class: "wr-persona-name" });
   const persona = h("button", { class: "tm-chip", type: "button", id: "persona", "aria-haspopup": "menu", onclick: showPersonas }, icon("user"), personaName);
   const count = h("div", { class: "wr-count", role: "radiogroup", id: "candidates", "aria-label": t("write.at_once") }, [1, 2, 3, 4].map((n) => h("button", {
-    type: "button", role: "radio", "data-n": n, title: t("write.at_once_n", { n }), onclick: () => setCount(n) }, n === 1 ? t("write.one") : String(n))));
+    type: "button", role: "radio", "data-n": n, title: t("write.at_once_n", { n }), onclick: () => setCount(n) }, String(n))));
+  count.prepend(icon("cards"));
   const tune = h("button", { class: "tm-icon-button", type: "button", id: "settings-toggle", "aria-expanded": "false", "aria-label": t("write.settings"), title: t("write.settings"),
     onclick: fold }, icon("sliders"));
   const panel = Tastemaker.parts.sampling(write);
@@ -134,7 +135,7 @@ Tastemaker.parts.composer = (write, main) => {
     drawCount();
   }
   function drawCount() {
-    for (const button of count.children) button.setAttribute("aria-checked", String(Number(button.dataset.n) === getCount()));
+    for (const button of count.querySelectorAll("button")) button.setAttribute("aria-checked", String(Number(button.dataset.n) === getCount()));
   }
 
   /** WriteOptions for the next job, without what is left at its default. */

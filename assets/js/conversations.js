@@ -108,5 +108,11 @@ Tastemaker.parts.conversations = (write, root) => {
     for (const node of list.children) node.classList.toggle("is-current", node.dataset.conversation === id);
   }
 
+  // Conversations that are being written in wear a dot, also those that are not open.
+  Tastemaker.bus.on("status", (status) => {
+    const busy = new Set(status.jobs.map((job) => job.conversation_id));
+    for (const node of list.children) node.classList.toggle("is-busy", busy.has(node.dataset.conversation));
+  });
+
   return { refresh, mark };
 };

@@ -240,10 +240,11 @@ window.Tastemaker = window.Tastemaker || {};
 
   /** "auto", "light" or "dark"; the attribute is set before the first paint by the page's head, this keeps it up to date. */
   T.setTheme = (theme) => {
-    T.store.set("theme", theme === "auto" ? null : theme);
+    T.store.set("theme", theme);
     applyTheme();
+    T.bus.emit("theme", theme);
   };
-  T.theme = () => T.store.get("theme") || "auto";
+  T.theme = () => T.store.get("theme") || document.documentElement.dataset.savedTheme || "auto";
 
   const applyTheme = () => {
     const dark = T.theme() === "dark" || (T.theme() === "auto" && darkQuery.matches);

@@ -16,6 +16,7 @@ Tastemaker.widgets.library = (host) => {
   let generation = 0;
   let anchor = null; // where a range of the selection starts
   let focused = null; // the item that keys act on
+  let isSelecting = false; // on a touch screen: boxes are shown before anything is selected
   const selected = new Set();
 
   // ------------------------------------------------------------ parts
@@ -36,6 +37,7 @@ Tastemaker.widgets.library = (host) => {
   const views = h("div", { class: "lib-views", role: "group", "aria-label": t("library.view") }, ["list", "grid"].map((name) => h("button", {
     class: "tm-icon-button", type: "button", "data-view": name, title: t(`library.view.${name}`), "aria-label": t(`library.view.${name}`), onclick: () => setView(name),
   }, icon(name))));
+  const touch = h("button", { class: "tm-icon-button lib-touch", type: "button", "aria-label": t("library.select"), title: t("library.select"), onclick: () => { isSelecting = !isSelecting; select([]); } }, icon("check"));
   const marks = h("div", { class: "lib-marks", role: "toolbar", "aria-label": t("library.selection"), hidden: true });
   const list = h("div", { class: "lib-list", id: "library-list", role: "list" });
   const newer = h("button", { class: "tm-link lib-more", type: "button", hidden: true, onclick: () => jump(Math.max(1, first - PAGES_SHOWN)) }, t("library.newer"));
@@ -47,7 +49,7 @@ Tastemaker.widgets.library = (host) => {
     class: "lib-main", ondragover: (event) => event.preventDefault(),
     ondrop: (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) files.openImport(event.dataTransfer.files[0]); },
   }, h("header", { class: "lib-head" },
-    h("div", { class: "lib-row" }, h("div", { class: "lib-search", id: "library-search" }, icon("search"), input), h("span", { class: "lib-gap" }), views, files.buttons),
+    h("div", { class: "lib-row" }, h("div", { class: "lib-search", id: "library-search" }, icon("search"), input), h("span", { class: "lib-gap" }), touch, views, files.buttons),
     h("div", { class: "lib-row lib-row-chips" }, filter.root, marks, count)), scroller);
   const body = h("div", { class: "lib" }, main, preview.root);
   host.root.append(body);
@@ -156,7 +158,7 @@ Tastemaker.widgets.library = (host) => {
       h("input", { type: "checkbox", class: "lib-check", tabindex: "-1", "aria-label": t("library.select"), onclick: (event) => mark(id(), event.shiftKey) }),
       h("button", {
         class: "lib-open", type: "button", onfocus: () => { focused = id(); },
-        onclick: (event) => { if (event.shiftKey || event.ctrlKey || event.metaKey) mark(id(), event.shiftKey); else show(id()); },
+        onclick: (event) => { if (event.shiftKey || event.ctrlKey || event.metaKey || isSelecting) mark(id(), event.shiftKey); else show(id()); },
       }, h("span", { class: "lib-title" }), h("span", { class: "lib-excerpt" })),
       h("div", { class: "lib-facts" }),
       h("button", { class: "tm-icon-button lib-star", type: "button", tabindex: "-1", onclick: () => starItems([id()], !items.get(id()).starred) }, icon("star")));
@@ -258,19 +260,20 @@ Tastemaker.widgets.library = (host) => {
   }
 
   function drawMarks() {
-    marks.hidden = selected.size === 0;
+    marks.hidden = selected.size === 0 && !isSelecting;
     filter.root.hidden = count.hidden = !marks.hidden;
     body.toggleAttribute("data-selecting", !marks.hidden);
     if (marks.hidden) return;
     const ids = [...selected];
     const isStarred = ids.every((id) => items.get(id)?.starred);
-    const button = (sign, name, run) => h("button", { class: "tm-chip", type: "button", "data-action": name, onclick: run }, icon(sign), h("span", {}, t(`library.${name}`)));
+    const button = (sign, name, run) => h("button", { class: "tm-chip", type: "button", "data-action": sign === "undo" ? "restore" : sign, onclick: run }, icon(sign), h("span", {}, t(`library.${name}`)));
     clear(marks, h("strong", { class: "lib-selected" }, t("library.selected", { n: selected.size })),
       selected.size < items.size ? h("button", { class: "tm-link", type: "button", "data-action": "all", onclick: () => select([...items.keys()]) }, t("library.select_all", { n: items.size })) : null,
       button("star", isStarred ? "unstar" : "star", () => starItems(ids, !isStarred)),
       filter.isTrash ? null : button("tag", "tag", () => tagItems(ids)),
       filter.isTrash ? button("undo", "restore", () => restoreItems(ids)) : button("trash", "trash", () => trashItems(ids)),
-      h("button", { class: "tm-icon-button", type: "button", "aria-label": t("library.select_none"), title: t("library.select_none"), onclick: () => select([]) }, icon("x")));
+      h("button", { class: "tm-icon-button", type: "button", "aria-label": t("library.select_none"), title: t("library.select_none"), onclick: () => { isSelecting = false; select([]); } }, icon("x")));
+    for (const one of marks.querySelectorAll(".tm-chip")) one.disabled = selected.size === 0;
   }
 
   async function starItems(ids, on) {
@@ -322,7 +325,7 @@ Tastemaker.widgets.library = (host) => {
     const targets = selected.size ? [...selected] : at ? [at] : [];
     const keys = {
       "/": () => input.focus(),
-      Escape: () => { if (selected.size) select([]); else if (preview.id) preview.close(); },
+      Escape: () => { if (selected.size || isSelecting) { isSelecting = false; select([]); } else if (preview.id) preview.close(); },
       ArrowDown: () => arrow(1, event.shiftKey), ArrowUp: () => arrow(-1, event.shiftKey), j: () => arrow(1, false), k: () => arrow(-1, false),
       x: () => at && mark(at, false),
       s: () => targets.length && starItems(targets, !targets.every((id) => items.get(id)?.starred)),
@@ -355,6 +358,12 @@ Tastemaker.widgets.library = (host) => {
     refresh();
     if (address.item) preview.open(address.item);
     else if (preview.id) preview.close(false);
+  });
+  let jobs = 0;
+  Tastemaker.bus.on("status", (status) => { // something was finished, here or in another window
+    const isDone = status.jobs.length < jobs;
+    jobs = status.jobs.length;
+    if (isDone && Tastemaker.page() === "library" && scroller.scrollTop < 200) refresh();
   });
   Tastemaker.bus.on("address", (address) => {
     if (Tastemaker.page() !== "library" || (address.item || null) === preview.id) return;

@@ -21,8 +21,9 @@ Tastemaker.parts.libraryFiles = (host, list) => {
     exporter.disabled = true;
     try {
       const file = await host.act("export", { format, filter: list.request() });
-      if (file.rows) Tastemaker.download(file.url, file.name);
-      Tastemaker.notice(!file.rows ? t(`library.export.none.${format}`) : t("library.export.done", { n: file.rows, name: file.name }));
+      const isEmpty = !file.rows && format !== "bundle"; // a bundle also holds what is in the trash
+      if (!isEmpty) Tastemaker.download(file.url, file.name);
+      Tastemaker.notice(isEmpty ? t(`library.export.none.${format}`) : t("library.export.done", { n: file.rows, name: file.name }));
     } catch { /* act has said why */ } finally {
       close();
       exporter.disabled = false;

@@ -133,7 +133,6 @@ Tastemaker.widgets.rail = (host) => {
   function nextTheme() {
     const next = THEMES[(THEMES.indexOf(Tastemaker.theme()) + 1) % THEMES.length];
     Tastemaker.setTheme(next);
-    drawTheme();
     host.act("theme", { theme: next }, { quiet: true }).catch(() => null);
   }
   Tastemaker.bus.on("theme", drawTheme); // the Settings page changes it too

@@ -75,7 +75,8 @@ Tastemaker.parts.turn = (write) => {
   const noteLines = (texts) => texts.map((text) => h("p", { class: "th-note" }, icon("note"), h("span", {}, text)));
   const notes = (answer) => noteLines([...answer.notices, ...(answer.note && !isLive(answer) ? [answer.note] : [])]);
 
-  const rated = new Set(); // touched since the page was opened: these stay unfolded
+  const rated = new Set(); // touched since the last prompt: these stay unfolded
+  Tastemaker.bus.on("started", () => rated.clear());
 
   function rating(answer, isLast) {
     const control = Tastemaker.parts.rating({ host: write.host, reasons: write.config.reasons, answer, left: write.thread.next_training_in, open: isLast || rated.has(answer.id),

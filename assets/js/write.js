@@ -93,6 +93,7 @@ Tastemaker.widgets.write = (host) => {
   /** Start a job. `key` belongs to the click: a second click with the same one is the same job. */
   write.start = async ({ prompt = "", options = {}, key = Tastemaker.newKey(), type = "write", id = null }) => {
     const from = write.conversation && write.conversation.id;
+    bus.emit("started");
     const answer = await host.act(type, { c: from, id, prompt, options, key, system: write.system });
     if (from === (write.conversation && write.conversation.id)) {
       write.chosen = answer.creation_ids[0];
@@ -130,11 +131,24 @@ Tastemaker.widgets.write = (host) => {
     else if (!view.done && Date.now() - lastLive > REFOLLOW_MS) follow(view.job_id); // too slow for the stream, or redrawn: start it anew
     if (!view.done) return;
     write.job = null;
+    if (document.hidden) markTitle();
     if (view.error) Tastemaker.notice(view.error, { kind: "error" });
     composer.drawState();
     bus.emit("job");
     if (view.conversation_id === (write.conversation && write.conversation.id)) await write.open(view.conversation_id);
     conversations.refresh();
+  });
+
+  /** Somebody waits in another window: the title says that the answer is there. */
+  function markTitle() {
+    document.title = `● ${document.title.replace(/^● /, "")}`;
+    document.addEventListener("visibilitychange", () => { document.title = document.title.replace(/^● /, ""); }, { once: true });
+  }
+
+  // The same conversation may be written in from another tab or device.
+  bus.on("status", (status) => {
+    const id = write.conversation && write.conversation.id;
+    if (id && !write.job && status.jobs.some((job) => job.conversation_id === id && job.kind === "write")) write.open(id);
   });
 
   // A dropped connection ends a stream, never the job: ask how things stand and follow again.

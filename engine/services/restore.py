@@ -103,6 +103,7 @@ def apply_staged(settings: Settings) -> str | None:
 
 def _build(folder: Path, backup: Path) -> int:
     """Make a library of the backup in `folder`; the number of its rows."""
+    (folder / "files").mkdir(mode=0o700)
     database = open_database(f"sqlite:///{folder / 'library.db'}")
     try:
         counts = read_bundle(database, FileStore(folder / "files"), backup)
@@ -127,7 +128,6 @@ def _swap(settings: Settings, fresh: Path, database_path: Path) -> Path | None:
     incoming = database_path.with_name(f".{database_path.name}.restored")
     database_path.parent.mkdir(parents=True, exist_ok=True)
     _copy(fresh / "library.db", incoming)
-    (fresh / "files").mkdir(mode=0o700, exist_ok=True)
     moves += [(fresh / "files", settings.files_dir), (incoming, database_path)]
     done: list[tuple[Path, Path]] = []
     try:

@@ -117,11 +117,11 @@ def _score_conditions(rater_id: str, filter: CreationFilter) -> list[ColumnEleme
     if filter.rated is False:
         if filter.min_score is not None or filter.max_score is not None:
             return [false()]  # no score is in a range
-        return [creations.c.id.not_in(select(ratings.c.creation_id).where(scored))]
+        return [creations.c.seq.not_in(select(ratings.c.creation_seq).where(scored))]
     if filter.rated is None and filter.min_score is None and filter.max_score is None:
         return []
     if filter.min_score is not None:
         scored = and_(scored, ratings.c.score >= filter.min_score)
     if filter.max_score is not None:
         scored = and_(scored, ratings.c.score <= filter.max_score)
-    return [creations.c.id.in_(select(ratings.c.creation_id).where(scored))]
+    return [creations.c.seq.in_(select(ratings.c.creation_seq).where(scored))]

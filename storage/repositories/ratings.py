@@ -28,7 +28,8 @@ class RatingRepository(Repository):
         """
         if score is not None and not -1 <= score <= 1:
             raise ConflictError("A score must be a number from -1 to 1.")
-        if self._connection.execute(select(creations.c.seq).where(creations.c.id == creation_id)).first() is None:
+        rated = self._connection.execute(select(creations.c.seq).where(creations.c.id == creation_id)).first()
+        if rated is None:
             raise RecordNotFoundError("creation", creation_id)
         mine = (ratings.c.rater_id == rater_id, ratings.c.creation_id == creation_id, ratings.c.is_current)
         row = self._connection.execute(select(ratings).where(*mine)).first()
@@ -41,6 +42,7 @@ class RatingRepository(Repository):
         statement = insert(ratings).values(
             id=rows.new_id(),
             creation_id=creation_id,
+            creation_seq=rated.seq,
             rater_id=rater_id,
             score=score,
             reasons=list(new_reasons),
@@ -77,7 +79,7 @@ class RatingRepository(Repository):
                 func.sum(case((ratings.c.score > 0, 1), else_=0)).label("positive"),
                 func.sum(case((ratings.c.score < 0, 1), else_=0)).label("negative"),
             )
-            .select_from(ratings.join(creations, creations.c.id == ratings.c.creation_id))
+            .select_from(ratings.join(creations, creations.c.seq == ratings.c.creation_seq))
             .where(
                 ratings.c.rater_id == rater_id,
                 ratings.c.is_current,

@@ -105,6 +105,7 @@ def creation(row: Row[Any], tags: Iterable[str]) -> CreationRecord:
 def rating(row: Row[Any]) -> RatingRecord:
     """Row of `ratings` → record."""
     values = dict(row._mapping)
+    del values["creation_seq"]
     values["reasons"] = tuple(values["reasons"])
     return RatingRecord(**values)
 

@@ -43,18 +43,20 @@ def test_stop_stops_the_model_and_keeps_what_was_written(studio: RunningStudio, 
     assert write.text() == kept
     expect(write.last).to_have_attribute("data-status", "cancelled")
     expect(write.page.locator("#activity")).not_to_have_class(re.compile("is-busy"))
-    assert write.write("Now one short word.")  # and it writes again at once
+    write.send("Go on, but shorter.")  # and it writes again at once
+    write.wait_text()
+    write.stop.click()
+    assert write.wait_done()
 
 
 def test_versions_are_made_by_regenerate_and_edit_and_flipped(write: WritePage) -> None:
     first = write.write("Name a colour and say why you like it.")
-    write.press("regenerate")
-    second = write.wait_done()
+    second = write.again("regenerate")
     write.expect_version("2/2")
     write.last.locator(".versions .prev").click()
     write.expect_version("1/2")
     assert write.text() == first
-    write.page.locator("#thread h1, .wr-heading").first.click()  # leave the prompt box, so that keys act on the page
+    write.leave_box()
     write.page.keyboard.press("ArrowRight")
     write.expect_version("2/2")
     assert write.text() == second
@@ -136,7 +138,7 @@ def test_a_rating_with_reason_and_comment_survives_a_reload(write: WritePage) ->
     expect(write.last.locator(".rate [data-score='1']")).to_have_attribute("aria-pressed", "true")
     expect(write.last.locator(".reason[aria-pressed=true]")).to_have_count(1)
     expect(write.last.locator(".comment")).to_have_value("Makes me hungry.")
-    write.page.locator(".wr-heading").click()
+    write.leave_box()
     write.page.keyboard.press("1")
     expect(write.last.locator(".rate [data-score='-1']")).to_have_attribute("aria-pressed", "true")
 

@@ -73,9 +73,20 @@ class WritePage:
         """The text of an answer, the newest one's if none is given."""
         return (answer or self.last).locator(".answer").inner_text().strip()
 
+    def leave_box(self) -> None:
+        """Take the focus out of every text box, so that keys act on the page."""
+        self.page.evaluate("document.activeElement.blur()")
+
     def press(self, action: str, answer: Locator | None = None) -> None:
         """Press one of the buttons under an answer."""
         (answer or self.last).locator(f"[data-action={action}]").click()
+
+    def again(self, action: str) -> str:
+        """Press a button that makes another version of the newest answer, and wait for the whole of it; returns its text."""
+        before = self.last.get_attribute("data-creation") or ""
+        self.press(action)
+        expect(self.last).not_to_have_attribute("data-creation", before)
+        return self.wait_done()
 
     def version(self) -> str:
         """What stands between the arrows of the newest answer, such as "2/3"."""

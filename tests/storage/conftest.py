@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.database import Database, open_database
 from tests.postgres import PostgresCluster, running_cluster
+from tests.storage.filled import Studio
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,25 @@ def database(new_url: Callable[[], str]) -> Iterator[Database]:
 def sqlite_path(tmp_path: Path) -> Path:
     """Where a SQLite database may be made."""
     return tmp_path / "studio.sqlite3"
+
+
+@pytest.fixture
+def new_studio(new_url: Callable[[], str], tmp_path: Path) -> Any:
+    """Makes empty studios on one kind of database, closed at the end."""
+    made: list[Studio] = []
+
+    def make() -> Studio:
+        made.append(Studio(new_url(), tmp_path / f"studio{len(made)}"))
+        return made[-1]
+
+    yield make
+    for studio in made:
+        studio.database.close()
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Any:
+    """An empty studio on SQLite."""
+    made = Studio(f"sqlite:///{tmp_path / 'studio.sqlite3'}", tmp_path / "studio")
+    yield made
+    made.database.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from storage.database import Database
+from storage.bundle import read_bundle, write_bundle
+from storage.database import Database, open_database
 from storage.files import FileStore
 
 
@@ -66,3 +68,25 @@ def fill(database: Database, files: FileStore | None = None, *, owner_id: str = 
         uow.settings.set(owner_id, "nothing", None)
         uow.commit()
     return Filled(thread.id, first.id, second.id, drawn.id, job.id)
+
+
+class Studio:
+    """A database with its files."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.database = open_database(url)
+        self.files = FileStore(folder / "files")
+        self.folder = folder
+
+    def write(self, name: str = "out.zip", owner_id: str | None = None) -> Path:
+        write_bundle(self.database, self.files, self.folder / name, owner_id=owner_id, created_by="Tastemaker test")
+        return self.folder / name
+
+    def read(self, path: Path, owner_id: str | None = None) -> dict[str, dict[str, int]]:
+        return read_bundle(self.database, self.files, path, owner_id=owner_id)
+
+
+def is_empty(studio: Studio) -> bool:
+    with studio.database.read() as uow:
+        rows = uow.connection.exec_driver_sql("SELECT (SELECT count(*) FROM creations) + (SELECT count(*) FROM conversations)")
+        return rows.scalar_one() == 0 and studio.files.names() == () and uow.settings.all("owner") == {}

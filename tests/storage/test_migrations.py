@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from storage import schema, sqlite
+from storage import postgres, schema, sqlite
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.migrations import REVISIONS
@@ -236,8 +236,6 @@ def test_kill_while_a_new_database_is_made_leaves_none(sqlite_path: Path, next_v
 @pytest.mark.postgres
 def test_postgres_copy_reads_back(postgres_cluster: PostgresCluster, tmp_path: Path) -> None:
     """The CSV of a copy is what COPY … FROM takes: rows return to the byte."""
-    from storage import postgres
-
     database = open_database(postgres_cluster.create_database())
     fill(database)
     before = contents(database)

@@ -168,7 +168,8 @@ class LibraryPage:
             result = self.studio.exports.import_file(owner_id, owner_id, file)
         finally:
             file.unlink(missing_ok=True)
-        shown = [{"row": row, "message": message.removeprefix(f"Row {row}: ")} for row, message in result.errors[:IMPORT_ERRORS_SHOWN]]
+        first = result.errors[:IMPORT_ERRORS_SHOWN]
+        shown = [{"row": row, "message": message.removeprefix(f"Row {row}: ")} for row, message in first]
         return {"added": result.added, "skipped": result.skipped, "failed": len(result.errors), "errors": shown}
 
     def _names(self) -> Names:

@@ -17,7 +17,7 @@ from ui.handlers import guarded
 from ui.i18n import Translator
 
 if TYPE_CHECKING:
-    from engine.services.models import ModelCard
+    from engine.services.model_card import ModelCard
     from engine.studio import Studio
 
 View = dict[str, Any]

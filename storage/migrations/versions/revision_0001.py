@@ -127,17 +127,20 @@ def _create_creation_indexes() -> None:
 def _create_feedback() -> None:
     _create(
         "ratings",
-        *_text("creation_id", "rater_id"),
+        *_text("creation_id"),
+        sa.Column("creation_seq", _seq_type(), nullable=False),
+        *_text("rater_id"),
         sa.Column("score", sa.Double()),
         sa.Column("reasons", sa.JSON(), nullable=False),
         *_text("comment"),
         sa.Column("is_current", sa.Boolean(), nullable=False),
         _time("created_at"),
         _refers("ratings", "creation_id", "creations"),
+        _refers("ratings", "creation_seq", "creations", "seq"),
         sa.CheckConstraint("score >= -1 AND score <= 1", name="ck_ratings_score"),
     )
     _index("uq_ratings_current", "ratings", ["rater_id", "creation_id"], "is_current", unique=True)
-    _index("ix_ratings_score", "ratings", ["rater_id", "score", "creation_id"], "is_current AND score IS NOT NULL")
+    _index("ix_ratings_score", "ratings", ["rater_id", "score", "creation_seq"], "is_current AND score IS NOT NULL")
     _index("ix_ratings_creation_id", "ratings", ["creation_id"])
     _create(
         "preferences",

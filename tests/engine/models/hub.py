@@ -7,56 +7,68 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import cast
 
 COMMIT = "c0ffee" + "0" * 34
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers for the hub that its server belongs to."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def _answer(self, *, with_body: bool) -> None:
+        hub = cast(HubServer, self.server).hub
+        name = self.path.rpartition("/")[2]
+        if self.path.startswith("/api/models/org/tiny"):
+            self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, with_body)
+        elif self.path.startswith(f"/org/tiny/resolve/{COMMIT}/") and name in hub.files:
+            data = hub.files[name]
+            headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            if name in hub.lies:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            if with_body:
+                hub.sent.append(name)
+            self._send(200, data, headers, with_body)
+        else:
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str], with_body: bool) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+
+class HubServer(ThreadingHTTPServer):
+    """The server, which knows its hub."""
+
+    daemon_threads = True
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
 class Hub:
-    """Serves `files` of org/tiny at COMMIT; `lies` are sent changed. Counts what was asked for."""
+    """Serves `files` of org/tiny at COMMIT; `lies` are sent changed. Remembers what was sent."""
 
     def __init__(self, files: dict[str, bytes], *, lies: tuple[str, ...] = ()) -> None:
-        hub = self
         self.files = files
         self.lies = lies
         self.sent: list[str] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_HEAD(self) -> None:
-                self._answer(with_body=False)
-
-            def do_GET(self) -> None:
-                self._answer(with_body=True)
-
-            def _answer(self, *, with_body: bool) -> None:
-                name = self.path.rpartition("/")[2]
-                if self.path.startswith("/api/models/org/tiny"):
-                    self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, with_body)
-                elif self.path.startswith(f"/org/tiny/resolve/{COMMIT}/") and name in hub.files:
-                    data = hub.files[name]
-                    headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-                    if name in hub.lies:
-                        data = bytes([data[0] ^ 1]) + data[1:]
-                    if with_body:
-                        hub.sent.append(name)
-                    self._send(200, data, headers, with_body)
-                else:
-                    self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
-
-            def _send(self, status: int, body: bytes, headers: dict[str, str], with_body: bool) -> None:
-                self.send_response(status)
-                for key, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                if with_body:
-                    self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                return
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = HubServer(self)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
