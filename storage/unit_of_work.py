@@ -40,6 +40,7 @@ class WriteLock:
         self._holder = threading.get_ident()
 
     def release(self) -> None:
+        """Let the next writer in."""
         self._holder = None
         self._lock.release()
 

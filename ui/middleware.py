@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from ui.i18n import from_accept_language
 from ui.page import finish_html
@@ -70,7 +71,11 @@ class GatewayMiddleware:
                 await _answer(send, 307, "", [("location", "/zh/" + (f"?{query}" if query else ""))])
                 return
         sender = _PageSender(send, PAGES[path], theme) if is_page else _HeaderSender(send)
-        await self.app(scope, receive if _is_upload(headers) else _limited(receive, sender), sender)
+        try:
+            await self.app(scope, receive if _is_upload(headers) else _limited(receive, sender), sender)
+        except ClientDisconnect:  # what the application sees when we have answered in its place
+            if not sender.refused:
+                raise
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")

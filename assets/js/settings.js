@@ -130,7 +130,7 @@ Tastemaker.widgets.settings = (host) => {
   }
 
   function about() {
-    return section("about", h("p", {}, t("settings.about.text")), h("p", { class: "tm-small" }, [view.version, t("settings.about.licence"), t(`settings.database.${view.database}`)].join(" · ")));
+    return section("about", h("p", {}, t("settings.about.text")), h("p", { class: "tm-small" }, [`Tastemaker ${view.version}`, t("settings.about.licence"), t(`settings.database.${view.database}`)].join(" · ")));
   }
 
   host.onOpen(() => ask("show").catch(() => null));

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from engine.errors import BadOptionError, NotFoundError, TooLongError
+from engine.errors import BadOptionError, TooLongError
 
 PROMPT_MAX_CHARS = 200_000
 """A prompt or an edited answer; far above any model's context, far below what hurts a database row."""
@@ -70,14 +70,6 @@ def clean_labels(texts: object, *, max_chars: int, max_count: int, what: str) ->
     if len(cleaned) > max_count:
         raise BadOptionError(f"{what}: at most {max_count}.", key="error.too_many", what=what, limit=max_count)
     return tuple(cleaned)
-
-
-def known_id(value: object) -> str:
-    """Return an id that may be looked up. What cannot be anybody's id (NUL, half a character, no text) raises NotFoundError,
-    in the same words as an id that does not exist."""
-    if not isinstance(value, str) or not value or len(value) > ID_MAX_CHARS or not value.isprintable():
-        raise NotFoundError("Nothing with this id.", key="error.not_found")
-    return value
 
 
 def clean_ids(ids: object, *, what: str = "The ids") -> tuple[str, ...]:

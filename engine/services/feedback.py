@@ -19,7 +19,6 @@ from engine.safety.limits import (
     clean_ids,
     clean_labels,
     clean_text,
-    known_id,
 )
 from engine.services.edge import storage_errors
 from engine.types import PreferOptions, RateOptions
@@ -63,7 +62,7 @@ class FeedbackService:
         reasons = clean_labels(chosen.reasons, max_chars=REASON_MAX_CHARS, max_count=MAX_REASONS, what="Reasons")
         comment = clean_text(chosen.comment, max_chars=COMMENT_MAX_CHARS, what="The comment")
         with self._database.write() as uow:
-            creation = uow.creations.get(owner_id, known_id(creation_id))
+            creation = uow.creations.get(owner_id, creation_id)
             rating = uow.ratings.set(rater_id, creation.id, checked_score, reasons=reasons, comment=comment)
             refresh_inferred(uow, owner_id, rater_id, [creation.turn_id])
             counts = _counts(uow, rater_id)
@@ -92,10 +91,10 @@ class FeedbackService:
         if not rejected or chosen_id in rejected:
             raise BadOptionError("Give at least one other Creation to compare with.", key="error.prefer_other")
         with self._database.write() as uow:
-            chosen = uow.creations.get(owner_id, known_id(chosen_id))
+            chosen = uow.creations.get(owner_id, chosen_id)
             ids = []
             for rejected_id in rejected:
-                other = uow.creations.get(owner_id, known_id(rejected_id))
+                other = uow.creations.get(owner_id, rejected_id)
                 if not _same_prompt(chosen, other):
                     raise BadOptionError("Only Creations of the same prompt can be compared.", key="error.prefer_prompt")
                 record = uow.preferences.set(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import BadOptionError, NotFoundError
-from engine.safety.limits import MAX_TAGS, QUERY_MAX_CHARS, TAG_MAX_CHARS, clean_ids, clean_labels, clean_text, known_id
+from engine.safety.limits import MAX_TAGS, QUERY_MAX_CHARS, TAG_MAX_CHARS, clean_ids, clean_labels, clean_text
 from engine.services.edge import NOTHING_HERE, storage_errors
 from storage.database import Database
 from storage.files import FileStore
@@ -53,7 +53,7 @@ class LibraryService:
     def get(self, owner_id: str, rater_id: str, creation_id: str) -> Detail:
         """Return one Creation, trashed or not. Raises NotFoundError."""
         with self._database.read() as uow:
-            creation = uow.creations.get(owner_id, known_id(creation_id))
+            creation = uow.creations.get(owner_id, creation_id)
             rating = uow.ratings.current(rater_id, [creation.id]).get(creation.id)
             return Detail(
                 creation=creation,
@@ -105,7 +105,7 @@ class LibraryService:
     def media_path(self, owner_id: str, creation_id: str) -> Path:
         """Return the file of a Creation that has one. Raises NotFoundError (missing, foreign and text look alike)."""
         with self._database.read() as uow:
-            name = uow.creations.get(owner_id, known_id(creation_id)).media_name
+            name = uow.creations.get(owner_id, creation_id).media_name
         path = self._files.path(name) if name else None
         if path is None or not path.is_file():
             raise NotFoundError(NOTHING_HERE, key="error.not_found")

@@ -29,8 +29,7 @@ def test_from_nothing_to_the_first_answer(tmp_path: Path, open_page: OpenPage) -
         expect(page.locator("#tm-notices .is-error")).to_be_visible()
         assert write.prompt.input_value() == "Say hello in one short sentence."
         expect(page.locator("#download-banner")).to_be_hidden(timeout=FETCH_LIMIT_MS)
-        write.create.click()
-        assert write.wait_done()
+        assert write.write("Say hello in one short sentence.")
         log = studio.log()
         assert "SmolLM2" in log and "%" in log, "the terminal shows the progress too"
     with RunningStudio(tmp_path / "data", tmp_path / "models", offline=True) as again:

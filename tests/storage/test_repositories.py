@@ -40,6 +40,14 @@ def test_reading_unit_of_work_cannot_write(database: Database) -> None:
         uow.commit()
 
 
+@pytest.mark.parametrize("impossible", ["", "a\0b", "\ud800", "a\nb", "x" * 201, "'; drop", None, 5])
+def test_what_cannot_be_an_id_is_simply_not_there(database: Database, impossible: Any) -> None:
+    with database.read() as uow:
+        for repository in (uow.creations, uow.conversations, uow.jobs, uow.models):
+            with pytest.raises(RecordNotFoundError):
+                repository.get("owner", impossible)
+
+
 def test_read_sees_one_moment(database: Database) -> None:
     with database.read() as reading:
         assert reading.settings.get("owner", "k") is None

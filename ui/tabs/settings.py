@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gradio.utils import get_upload_folder
 
 from engine.errors import BadOptionError
-from engine.safety.provenance import PRODUCER
+from engine import __version__
 from ui.components.frame import Frame
 from ui.components.widget import widget
 from ui.handlers import guarded
@@ -88,7 +88,7 @@ class SettingsPage:
             "staged": self.studio.preferences.staged(),
             "offline": bool(settings.offline),
             "warnings": list(self.studio.warnings),
-            "version": PRODUCER,
+            "version": __version__,
         }
 
     def set(self, owner_id: str, action: Action) -> View:

@@ -56,7 +56,6 @@ def write_gguf(folder: Path, path: Path, *, arch: str = "llama") -> None:
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token in (START, END) else 1 for token in tokens])
-    writer.add_token_merges(["a b", "Ġ a"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_pad_token_id(1)

@@ -15,7 +15,7 @@ from tests.starter import starter_text_model
 
 pytestmark = pytest.mark.integration
 
-SAMPLING = Sampling(max_new_tokens=24)
+SAMPLING = Sampling(max_new_tokens=16)
 PROMPTS = ["Write a tagline for a bakery.", "Make it shorter.", "Now one with the word 'warm' and a 🍞.", "Explain your choice."]
 
 
@@ -36,7 +36,7 @@ def user(text: str) -> tuple[Message, ...]:
 
 
 def test_writes_english_that_answers(model: LocalTextModel) -> None:
-    text, last = run(model, GenerateRequest(user("What is the capital of France?"), Sampling(temperature=0, max_new_tokens=24)))
+    text, last = run(model, GenerateRequest(user("What is the capital of France?"), Sampling(temperature=0, max_new_tokens=16)))
     assert "Paris" in text and last.finish_reason in ("stop", "length") and "<|im_end|>" not in text
     assert model.languages == ("en",) and model.context_length == 8192
 
@@ -50,7 +50,7 @@ def test_a_chat_beside_another_is_replayed_identically(model: LocalTextModel) ->
             number += 1
             run(
                 model,
-                GenerateRequest(user(f"Tell me about the number {number}."), Sampling(max_new_tokens=12), (number, number + 1)),
+                GenerateRequest(user(f"Tell me about the number {number}."), Sampling(max_new_tokens=8), (number,)),
             )
 
     beside = threading.Thread(target=other_chat)
@@ -102,7 +102,7 @@ def whole(tokens: int) -> list[list[object]]:
 
 def test_emoji_and_chinese_go_through_unbroken(model: LocalTextModel) -> None:
     prompt = user("Repeat exactly: 你好，世界 🎉👩‍👩‍👧")
-    events = list(model.generate(GenerateRequest(prompt, Sampling(temperature=0, max_new_tokens=30)), CancelToken()))
+    events = list(model.generate(GenerateRequest(prompt, Sampling(temperature=0, max_new_tokens=16)), CancelToken()))
     assert all("\ufffd" not in event.delta for event in events)
 
 
