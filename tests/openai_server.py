@@ -6,7 +6,7 @@ It answers with words of its own, streamed, and misbehaves as its model's name a
     counting      one number after another until the connection closes (or max_tokens)
     strict        refuses options outside the protocol with 400
     breaks        ends the connection in the middle
-    fails         500 · busy → 429 · nonsense → a page instead of JSON
+    fails         500 · busy → 429 · hot → 400 · nonsense → a page instead of JSON
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from starlette.routing import Route
 
 KEY = "sk-test-only"
 EXTRA = ("top_k", "repetition_penalty")
-MODELS = ("echo", "counting", "strict", "breaks", "fails", "busy", "nonsense")
+MODELS = ("echo", "counting", "strict", "breaks", "fails", "busy", "hot", "nonsense")
 
 
 class OpenAIServer:
@@ -84,8 +84,9 @@ class OpenAIServer:
             return _error(404, f"The model {model} does not exist.")
         if model == "strict" and any(name in body for name in EXTRA):
             return _error(400, "Unrecognized request argument supplied: top_k")
-        if model in ("fails", "busy"):
-            return _error(500, "Out of cheese.") if model == "fails" else _error(429, "Slow down.")
+        failures = {"fails": (500, "Out of cheese."), "busy": (429, "Slow down."), "hot": (400, "Too hot.")}
+        if model in failures:
+            return _error(*failures[model])
         if model == "nonsense":
             return HTMLResponse("<html>Welcome to the router</html>")
         return StreamingResponse(self._stream(body), media_type="text/event-stream")

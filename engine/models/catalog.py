@@ -31,6 +31,7 @@ class WheelSource:
 
     @property
     def requirement(self) -> str:
+        """As pip reads it."""
         return f"{self.package}=={self.version}"
 
 

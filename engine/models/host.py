@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.device import Device, free_memory, memory
 from engine.errors import BadFileError, BusyError, NoModelError, StudioError
+from engine.jobs.job import CancelToken
 from engine.models.catalog import ModelSpec, ServerSource, parse_source
 from engine.models.folder import read_weights
 from engine.models.store import ModelStore, gigabytes
-from engine.text.model import TextModel
+from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 
 if TYPE_CHECKING:
     from engine.text.local import LocalTextModel
@@ -129,7 +130,10 @@ class ModelHost:
         return True
 
     def warm(self, model_id: str) -> threading.Thread:
-        """Load in the background; what goes wrong is logged and said again by the next `use`."""
+        """Load in the background and write one token; what goes wrong is logged and said again by the next `use`.
+
+        Models on servers are left alone: nobody asked for anything yet.
+        """
         thread = threading.Thread(target=self._warm, args=(model_id,), name=f"warm-{model_id}", daemon=True)
         thread.start()
         return thread
@@ -144,8 +148,13 @@ class ModelHost:
 
     def _warm(self, model_id: str) -> None:
         try:
-            with self.use(model_id):
-                pass
+            if isinstance(parse_source(self._lookup(model_id).source), ServerSource):
+                return
+            with self.use(model_id) as model:
+                # One token touches every weight, so that the first real one comes at once.
+                request = GenerateRequest((Message("user", "Hello"),), Sampling(max_new_tokens=1))
+                for _ in model.generate(request, CancelToken()):
+                    pass
         except StudioError as error:
             logger.warning("warming %s: %s", model_id, error)
 

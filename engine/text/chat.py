@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,6 @@ class ChatFormat:
             self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # noqa: BLE001  # tokenizers raises plain Exception for a damaged file
             raise BadFileError(f"tokenizer.json of {folder.name} is damaged.", key="error.tokenizer", name=folder.name) from error
-        # Text that a person typed goes through this one, where control tokens are only characters.
-        self._typed: Tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
-        self._typed.encode_special_tokens = True
         settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
         self._specials = {name: _token_text(settings.get(name)) for name in ("bos_token", "eos_token")}
         self.stop_ids = self._stop_ids(folder)
@@ -68,6 +66,15 @@ class ChatFormat:
             if piece:
                 ids.extend(tokenizer.encode(piece, add_special_tokens=False).ids)
         return ids
+
+    @cached_property
+    def _typed(self) -> Tokenizer:
+        """The tokenizer for which control tokens are only characters. Seldom needed, and a copy costs 20 MB."""
+        from tokenizers import Tokenizer
+
+        typed: Tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        typed.encode_special_tokens = True
+        return typed
 
     def fit(
         self, messages: tuple[Message, ...], max_new_tokens: int, context_length: int

@@ -21,7 +21,7 @@ from engine.text.generation import Generation
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.scheduler import Scheduler
 
-CACHE_LIMIT_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
+CACHE_LIMIT_BYTES = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
 """Memory for caches of finished rows, so that a next turn starts at once."""
 MAX_CONTEXT = 32_768
 """Tokens beyond which a conversation's cache would take more memory than most machines have to spare."""

@@ -94,7 +94,8 @@ def test_cancel_is_quick_and_the_server_hears_of_it(server: OpenAIServer) -> Non
             cancel.cancel()
             cancelled_at = time.monotonic()
     assert time.monotonic() - cancelled_at < 1
-    assert [event.finish_reason for event in events[-2:]] == ["cancelled"] * 2 and events[-1].tokens > 0
+    assert [event.finish_reason for event in events[-2:]] == ["cancelled"] * 2
+    assert sum(event.tokens for event in events[-2:]) >= 6
     wait_until(lambda: server.open_streams == 0)
     model.close()
 
@@ -121,6 +122,7 @@ def wait_until(condition: object) -> None:
         ("unknown", NoModelError, 'has no model "unknown"'),
         ("fails", StudioError, "failed: Out of cheese"),
         ("busy", BusyError, "busy"),
+        ("hot", BadOptionError, "refused the request: Too hot"),
         ("breaks", StudioError, "broke off in the middle"),
         ("nonsense", StudioError, "broke off|something else"),
     ],
@@ -146,25 +148,6 @@ def test_a_server_that_is_not_there(server: OpenAIServer) -> None:
         with pytest.raises(NoModelError, match="cannot be reached"):
             run(connect(server, "echo", url=url), ask())
         assert time.monotonic() - started < 5
-
-
-def test_a_refused_request_says_why(server: OpenAIServer) -> None:
-    model = connect(server, "strict")
-    model._takes_extra = False
-    request = GenerateRequest((Message("user", "x"),), Sampling())
-    server_model = model._source
-    model._source = ServerSource(server_model.url, "strict")
-    assert run(model, request)[-1].finish_reason == "stop"
-    with pytest.raises(BadOptionError, match="refused the request"):
-        raise model.explain(_bad_request())
-
-
-def _bad_request() -> Exception:
-    import httpx2
-    import openai
-
-    response = httpx2.Response(400, request=httpx2.Request("POST", "http://127.0.0.1/"))
-    return openai.BadRequestError("Too hot.", response=response, body={"message": "Too hot."})
 
 
 def test_a_known_context_length_drops_old_turns_and_says_how_many(server: OpenAIServer) -> None:
