@@ -1,7 +1,7 @@
 """The one place that words errors for a page.
 
-Every handler of a page goes through `guarded` (a call) or `guarded_stream` (a generator). A StudioError becomes its sentence
-in the page's language; anything else is logged with a short id and becomes one sentence that names it. Knows no services.
+Every handler of a page goes through `acting`, `guarded` (calls) or `guarded_stream` (a generator). A StudioError becomes its
+sentence in the page's language; anything else is logged with a short id and becomes one sentence that names it. Knows no services.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias
 
-from engine.errors import CancelledError, StudioError
+from engine.errors import BadOptionError, CancelledError, StudioError
+from ui.components.frame import Frame
 from ui.i18n import messages, translator
 
 Action: TypeAlias = dict[str, Any]
+Answer: TypeAlias = Callable[[str, Action], Any]
+"""(owner_id, action) → one JSON value."""
 logger = logging.getLogger("tastemaker.ui")
 
 
@@ -51,6 +54,18 @@ def guarded(language: str, fn: Callable[[Action, Any], Any]) -> Callable[[Action
             return error_view(error, language)
 
     return call
+
+
+def acting(frame: Frame, answers: Mapping[str, Answer]) -> Callable[[Action, Any], Any]:
+    """A widget's `act`: the answer named by the action's type, for the request's owner, with every error worded."""
+
+    def act(action: Action, request: Any) -> Any:
+        name = str(action.get("type"))
+        if name not in answers:
+            raise BadOptionError(f"Unknown action: {name}.", key="error.unknown_action", name=name)
+        return answers[name](frame.owner(request), action)
+
+    return guarded(frame.language, act)
 
 
 async def guarded_stream(language: str, stream: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -38,7 +38,7 @@ class Repository:
         self._connection = connection
 
     def _owned(self, table: Table, owner_id: str, record_id: str, what: str) -> Row[Any]:
-        """The owner's row with this id; RecordNotFoundError when there is none, it is somebody else's, or nothing can have that id."""
+        """The owner's row; RecordNotFoundError when there is none, it is somebody else's, or nothing can have that id."""
         if not isinstance(record_id, str) or not is_good_id(record_id):
             raise RecordNotFoundError(what, repr(record_id)[:80])
         statement = select(table).where(table.c.id == record_id, table.c.owner_id == owner_id)

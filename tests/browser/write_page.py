@@ -17,7 +17,9 @@ WRITING_LIMIT_MS = 120_000
 def shorten_answers(context: BrowserContext, max_new_tokens: int) -> None:
     """Start every page of the context with this limit, as if it had been set and kept before."""
     values = json.dumps({"max_new_tokens": max_new_tokens})
-    script = f"if (!localStorage.getItem('tastemaker:sampling')) localStorage.setItem('tastemaker:sampling', JSON.stringify({values}))"
+    script = (
+        f"if (!localStorage.getItem('tastemaker:sampling')) localStorage.setItem('tastemaker:sampling', JSON.stringify({values}))"
+    )
     context.add_init_script(f"if (location.protocol === 'http:') {{ {script} }}")
 
 

@@ -36,7 +36,7 @@ def page(studio: Studio) -> WritePage:
 
 
 def _do(page: WritePage, type: str, **payload: Any) -> dict[str, Any]:
-    return page.act(LOCAL_OWNER, {"type": type, **payload})
+    return page.actions[type](LOCAL_OWNER, {"type": type, **payload})
 
 
 def _write(page: WritePage, prompt: str, *, c: str | None = None, key: str = "k", **options: Any) -> dict[str, Any]:

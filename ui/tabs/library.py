@@ -6,7 +6,6 @@ Drawn by assets/js/library.js, worded by assets/i18n/*/library.json. Knows the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError, StudioError
@@ -14,7 +13,7 @@ from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
 from storage.records import CreationFilter
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import error_view, guarded
+from ui.handlers import Answer, acting, error_view
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 from ui.view import markdown
@@ -36,15 +35,8 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the Library into its page."""
     page = LibraryPage(studio, t, frame.language)
 
-    def on_act(action: Action, request: Any) -> View:
-        answer = page.actions.get(str(action.get("type")))
-        if answer is None:
-            name = action.get("type")
-            raise BadOptionError(f"Unknown action: {name}.", key="error.unknown_action", name=name)
-        return answer(frame.owner(request), action)
-
     value = {"reasons": {"good": list(GOOD_REASONS), "bad": list(BAD_REASONS)}}
-    widget("library", value, elem_id="library", act=guarded(frame.language, on_act))
+    widget("library", value, elem_id="library", act=acting(frame, page.actions))
 
 
 class LibraryPage:
@@ -54,7 +46,7 @@ class LibraryPage:
         self.studio = studio
         self.t = t
         self.language = language
-        self.actions: dict[str, Callable[[str, Action], View]] = {
+        self.actions: dict[str, Answer] = {
             "search": self.search,
             "facets": self.facets,
             "open": self.open,

@@ -6,14 +6,12 @@ Drawn by assets/js/models.js, worded by assets/i18n/*/models.json. Knows the ser
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from engine.errors import BadOptionError
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import guarded
+from ui.handlers import Answer, acting
 from ui.i18n import Translator
 
 if TYPE_CHECKING:
@@ -28,14 +26,7 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the tab into its page."""
     page = ModelsPage(studio, t, frame.language)
 
-    def on_act(action: Action, request: Any) -> View:
-        answer = page.actions.get(str(action.get("type")))
-        if answer is None:
-            name = action.get("type")
-            raise BadOptionError(f"Unknown action: {name}.", key="error.unknown_action", name=name)
-        return answer(frame.owner(request), action)
-
-    widget("models", elem_id="models", act=guarded(frame.language, on_act))
+    widget("models", elem_id="models", act=acting(frame, page.actions))
 
 
 class ModelsPage:
@@ -45,7 +36,7 @@ class ModelsPage:
         self.studio = studio
         self.t = t
         self.language = language
-        self.actions: dict[str, Callable[[str, Action], View]] = {
+        self.actions: dict[str, Answer] = {
             "show": self.show,
             "get": self.get,
             "cancel": self.cancel,

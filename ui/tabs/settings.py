@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradio.utils import get_upload_folder
 
-from engine.errors import BadOptionError
 from engine import __version__
+from engine.errors import BadOptionError
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import guarded
+from ui.handlers import Answer, acting
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 
@@ -38,14 +37,7 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the tab into its page."""
     page = SettingsPage(studio, t)
 
-    def on_act(action: Action, request: Any) -> View:
-        answer = page.actions.get(str(action.get("type")))
-        if answer is None:
-            name = action.get("type")
-            raise BadOptionError(f"Unknown action: {name}.", key="error.unknown_action", name=name)
-        return answer(frame.owner(request), action)
-
-    widget("settings", elem_id="settings", act=guarded(frame.language, on_act))
+    widget("settings", elem_id="settings", act=acting(frame, page.actions))
 
 
 class SettingsPage:
@@ -54,7 +46,7 @@ class SettingsPage:
     def __init__(self, studio: Studio, t: Translator) -> None:
         self.studio = studio
         self.t = t
-        self.actions: dict[str, Callable[[str, Action], View]] = {
+        self.actions: dict[str, Answer] = {
             "show": self.show,
             "set": self.set,
             "backup": self.backup,

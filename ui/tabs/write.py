@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from engine.errors import BadOptionError, StudioError
 from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions, WriteOptions, WriteRequest, options_from_json
 from ui.components.frame import Frame
 from ui.components.widget import STREAM, widget
-from ui.handlers import Action, error_view, guarded, guarded_stream
+from ui.handlers import Action, Answer, acting, error_view, guarded_stream
 from ui.i18n import ASSETS_DIR, Translator
 from ui.view_live import LiveJob
 from ui.view_thread import SHOWN_TURNS, conversation_view, thread_view
@@ -45,9 +45,6 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the page's widget and the small one that live text arrives in."""
     page = WritePage(studio, t, frame.language)
 
-    def on_act(action: Action, request: Any) -> dict[str, Any]:
-        return page.act(frame.owner(request), action)
-
     write = widget(
         "write",
         {
@@ -56,7 +53,7 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
             "defaults": default_sampling(),
         },
         elem_id="write",
-        act=guarded(frame.language, on_act),
+        act=acting(frame, page.actions),
         events=("follow",),
     )
     live = widget("live", elem_id="live")
@@ -85,12 +82,10 @@ class WritePage:
         self.language = language
         self.fresh = FreshConversations(studio)
 
-    def act(self, owner_id: str, action: Action) -> dict[str, Any]:
-        """Dispatch one action; unknown ones are refused by name."""
-        method: Callable[[str, Action], dict[str, Any]] | None = getattr(self, f"do_{action.get('type')}", None)
-        if method is None:
-            raise BadOptionError(f"Unknown action: {action.get('type')}.", key="error.unknown_action", name=action.get("type"))
-        return method(owner_id, action)
+    @property
+    def actions(self) -> dict[str, Answer]:
+        """Every `do_<type>` by its type."""
+        return {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
 
     # ------------------------------------------------------------ reading
 
