@@ -1,7 +1,8 @@
 """The one place that words errors for a page.
 
 Every handler of a page goes through `acting`, `guarded` (calls) or `guarded_stream` (a generator). A StudioError becomes its
-sentence in the page's language; anything else is logged with a short id and becomes one sentence that names it. Knows no services.
+sentence in the page's language; anything else is logged with a short id and becomes one sentence that names it.
+Knows no services.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from engine.bootstrap import Overrides, build_studio
@@ -16,6 +17,8 @@ from engine.settings import Settings
 from engine.studio import Studio
 from storage.records import LOCAL_OWNER
 from tests.ui.scripted import ScriptedHost, ScriptedModel
+from ui.components.frame import Frame
+from ui.handlers import acting
 from ui.i18n import translator
 from ui.tabs.write import WritePage
 
@@ -125,14 +128,19 @@ def test_a_long_conversation_shows_its_newest_turns(page: WritePage) -> None:
 
 
 def test_bad_actions_are_one_sentence(page: WritePage) -> None:
-    with pytest.raises(BadOptionError, match="Unknown action: format_disk"):
-        _do(page, "format_disk")
     with pytest.raises(BadOptionError, match='"id" must be text'):
         _do(page, "star")
     with pytest.raises(NotFoundError):
         _do(page, "open", c="0" * 32)
     with pytest.raises(BadOptionError, match="temprature"):
         _do(page, "write", prompt="x", key="k", options={"temprature": 1})
+
+
+def test_an_unknown_action_is_one_sentence_that_names_it(page: WritePage) -> None:
+    act = acting(Frame("en", "local", gr.HTML()), page.actions)
+    for name in ("format_disk", "__init__", "actions"):
+        error = act({"type": name}, None)["error"]
+        assert error["code"] == "bad_option" and name in error["message"]
 
 
 def test_personas_are_kept_and_used(page: WritePage) -> None:
