@@ -99,7 +99,7 @@ def open_page(browser: Browser, watch: Watch) -> Iterator[OpenPage]:
         locale: str = "en-GB",
         dark: bool = False,
         phone: bool = False,
-        max_new_tokens: int = 32,
+        max_new_tokens: int = 24,
         selector: str = "#prompt textarea",
     ) -> Page:
         context = browser.new_context(

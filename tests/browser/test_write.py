@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 @pytest.fixture
 def write(studio: RunningStudio, open_page: OpenPage) -> WritePage:
-    return WritePage(open_page(studio.url, max_new_tokens=32))
+    return WritePage(open_page(studio.url))
 
 
 def test_an_answer_streams_and_says_how_it_was_made(write: WritePage) -> None:
