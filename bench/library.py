@@ -194,7 +194,7 @@ def _creation(draw: random.Random, number: int, conversation_id: str) -> dict[st
             "repetition_penalty": 1.1,
             "system": "",
         },
-        "path": {"engine": "transformers", "dtype": "float32", "device": "cpu", "segments": [["prefill", 40], ["decode", 1]]},
+        "path": {"engine": "llama", "dtype": "float32", "device": "cpu", "segments": [["prefill", 40], ["decode", 1]]},
         "prompt_tokens": 40,
         "output_tokens": 200,
         "ttft_s": 0.2,

@@ -50,7 +50,7 @@ def read(database: Database, files: FileStore, path: Path, owner_id: str | None)
             bundle = _checked_bundle(archive, path)
             return _Import(database, files, bundle, owner_id).run()
     except zipfile.BadZipFile as error:
-        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was imported.") from error
+        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was changed.") from error
     except OSError as error:
         raise error_map.to_storage_error(error) from error
 
@@ -62,11 +62,11 @@ def _checked_bundle(archive: zipfile.ZipFile, path: Path) -> _Bundle:
         bundle.check_members()
         bundle.check_rows()
     except (zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was imported.") from error
+        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was changed.") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # a member before the beginning of the file
             raise
-        raise BundleError("The file is no bundle, or it is damaged. Nothing was imported.") from error
+        raise BundleError("The file is no bundle, or it is damaged. Nothing was changed.") from error
     return bundle
 
 
@@ -109,9 +109,9 @@ class _Bundle:
         allowed = {f"{name}.jsonl" for name in TABLES}
         for name in self.members:
             if name not in allowed and not (name.startswith(FILES) and is_good_name(name.removeprefix(FILES))):
-                raise BundleError(f"The bundle has a member {name!r} that does not belong there. Nothing was imported.")
+                raise BundleError(f"The bundle has a member {name!r} that does not belong there. Nothing was changed.")
         if self.members.keys() != self._infos.keys() - {MANIFEST}:
-            raise BundleError("The bundle does not hold what its manifest says. Nothing was imported.")
+            raise BundleError("The bundle does not hold what its manifest says. Nothing was changed.")
         for name, said in self.members.items():
             digest, size_bytes = hashlib.sha256(), 0
             with self._archive.open(self._infos[name]) as member:
@@ -119,7 +119,7 @@ class _Bundle:
                     digest.update(chunk)
                     size_bytes += len(chunk)
             if size_bytes != said["size_bytes"] or digest.hexdigest() != said["sha256"]:
-                raise BundleError(f"{name} in the bundle is damaged: its checksum is wrong. Nothing was imported.")
+                raise BundleError(f"{name} in the bundle is damaged: its checksum is wrong. Nothing was changed.")
 
     def check_rows(self) -> None:
         """Raises BundleError unless every row is right in itself, no id is there twice, and counts are as said."""
@@ -130,26 +130,26 @@ class _Bundle:
                 seen.add(_identity(table, row))
                 number += 1
             if len(seen) != number:
-                raise BundleError(f"The bundle has two rows of {name} with one id. Nothing was imported.")
+                raise BundleError(f"The bundle has two rows of {name} with one id. Nothing was changed.")
             if number != self._manifest["counts"].get(name, 0):
-                raise BundleError(f"The bundle has not as many rows of {name} as it says. Nothing was imported.")
+                raise BundleError(f"The bundle has not as many rows of {name} as it says. Nothing was changed.")
 
     def _read_manifest(self) -> dict[str, Any]:
         if MANIFEST not in self._infos:
-            raise BundleError("The file is no bundle: it has no manifest.json. Nothing was imported.")
+            raise BundleError("The file is no bundle: it has no manifest.json. Nothing was changed.")
         with self._archive.open(self._infos[MANIFEST]) as member:
             data = member.read(MAX_LINE_BYTES + 1)
         if len(data) > MAX_LINE_BYTES:
-            raise BundleError("The bundle's manifest is too long. Nothing was imported.")
+            raise BundleError("The bundle's manifest is too long. Nothing was changed.")
         manifest = _parsed(data, MANIFEST)
         if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-            raise BundleError("The bundle's manifest is damaged. Nothing was imported.")
+            raise BundleError("The bundle's manifest is damaged. Nothing was changed.")
         if manifest["format"] > FORMAT_VERSION:
-            raise BundleError("The bundle was made by a newer version of Tastemaker; update it. Nothing was imported.")
+            raise BundleError("The bundle was made by a newer version of Tastemaker; update it. Nothing was changed.")
         members, counts = manifest.get("members"), manifest.get("counts")
         good = isinstance(members, dict) and isinstance(counts, dict) and all(_is_description(said) for said in members.values())
         if not good:
-            raise BundleError("The bundle's manifest is damaged. Nothing was imported.")
+            raise BundleError("The bundle's manifest is damaged. Nothing was changed.")
         return manifest
 
 
@@ -185,12 +185,12 @@ class _Import:
         for name, sha256 in self._bundle.media.items():
             if self._files.exists(name):
                 if self._files.sha256(name) != sha256:
-                    raise BundleError(f"A file {name} with other contents is here already. Nothing was imported.")
+                    raise BundleError(f"A file {name} with other contents is here already. Nothing was changed.")
                 self._counts["files"]["skipped"] += 1
                 continue
             put.append(name)
             if self._files.put(name, self._bundle.chunks(name)) != sha256:
-                raise BundleError(f"{name} in the bundle is damaged. Nothing was imported.")
+                raise BundleError(f"{name} in the bundle is damaged. Nothing was changed.")
             self._counts["files"]["added"] += 1
 
     def _add_table(self, connection: Connection, table: Table) -> None:
@@ -215,7 +215,7 @@ class _Import:
                 else:
                     bulk.add_rows(connection, table, new)
             except ConflictError as error:
-                raise BundleError(f"A row of {table.name} contradicts what is stored ({error}). Nothing was imported.") from error
+                raise BundleError(f"A row of {table.name} contradicts what is stored ({error}). Nothing was changed.") from error
 
     def _new_rows(self, connection: Connection, table: Table, batch: list[Row]) -> list[Row]:
         """Those that are not there yet, made the reader's own where that was asked."""
@@ -226,7 +226,7 @@ class _Import:
             return [row for row in batch if not _has_setting(connection, row)]
         there = _owners(connection, table, [row["id"] for row in batch])
         if self._owner_id is not None and any(owner != self._owner_id for owner in there.values()):
-            raise BundleError("The bundle has rows that somebody else has here already. Nothing was imported.")
+            raise BundleError("The bundle has rows that somebody else has here already. Nothing was changed.")
         return [row for row in batch if row["id"] not in there]
 
     def _check_links(self, connection: Connection, table: Table, new: list[Row]) -> None:
@@ -235,13 +235,11 @@ class _Import:
             wanted = {row[column] for row in new if row[column] is not None}
             known = _owners(connection, TABLES[to], sorted(wanted))
             if self._owner_id is not None and any(owner != self._owner_id for owner in known.values()):
-                raise BundleError(f"A row of {table.name} refers to somebody else's. Nothing was imported.")
+                raise BundleError(f"A row of {table.name} refers to somebody else's. Nothing was changed.")
             before = set(known)
             for row in new:
                 if row[column] is not None and row[column] not in before:
-                    raise BundleError(
-                        f"A row of {table.name} refers to one that is missing or comes later. Nothing was imported."
-                    )
+                    raise BundleError(f"A row of {table.name} refers to one that is missing or comes later. Nothing was changed.")
                 if to == table.name:
                     before.add(row["id"])
 
@@ -250,7 +248,7 @@ class _Import:
         known = _owners(connection, creations, sorted(self._heads))
         for head_id, owner_id in self._heads.items():
             if known.get(head_id) != owner_id:
-                raise BundleError("A conversation ends with a missing creation. Nothing was imported.")
+                raise BundleError("A conversation ends with a missing creation. Nothing was changed.")
 
     def _check_media(self, new: list[Row]) -> None:
         """A file comes in with its row, or is missing; a row may not point at a file that was here before."""
@@ -260,11 +258,11 @@ class _Import:
             if name is None:
                 continue
             if not is_good_name(name):
-                raise BundleError("A creation has a bad file name. Nothing was imported.")
+                raise BundleError("A creation has a bad file name. Nothing was changed.")
             if name not in media and self._files.exists(name):
-                raise BundleError("A creation refers to a file that is not in the bundle. Nothing was imported.")
+                raise BundleError("A creation refers to a file that is not in the bundle. Nothing was changed.")
             if name in media and row["media_sha256"] not in (None, media[name]):
-                raise BundleError("A creation and its file have different checksums. Nothing was imported.")
+                raise BundleError("A creation and its file have different checksums. Nothing was changed.")
 
     def _prepare_conversations(self, connection: Connection, new: list[Row]) -> None:
         """The order of use is this database's own: those imported come in the order in which they were changed."""
@@ -328,22 +326,22 @@ def _checked_infos(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfi
     """Members by name. Raises BundleError for a zip that no honest program makes."""
     infos = archive.infolist()
     if len(infos) > MAX_MEMBERS:
-        raise BundleError("The bundle has too many members. Nothing was imported.")
+        raise BundleError("The bundle has too many members. Nothing was changed.")
     by_name: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         mode = info.external_attr >> 16
         if info.is_dir() or (stat.S_IFMT(mode) not in (0, stat.S_IFREG)) or info.flag_bits & _ENCRYPTED:
-            raise BundleError(f"The bundle has a member {info.filename!r} that is no plain file. Nothing was imported.")
+            raise BundleError(f"The bundle has a member {info.filename!r} that is no plain file. Nothing was changed.")
         # The name as it is in the zip: Python shortens one that has a NUL.
         if info.orig_filename != info.filename or info.filename in by_name or "\\" in info.filename:
-            raise BundleError(f"The bundle has a bad or doubled name {info.filename!r}. Nothing was imported.")
+            raise BundleError(f"The bundle has a bad or doubled name {info.filename!r}. Nothing was changed.")
         by_name[info.filename] = info
     # Members that share their bytes are how a small zip says a lot.
     if sum(info.compress_size for info in infos) > size_bytes:
-        raise BundleError("The bundle's members overlap. Nothing was imported.")
+        raise BundleError("The bundle's members overlap. Nothing was changed.")
     unpacked = sum(info.file_size for info in infos)
     if unpacked > max(FREE_BYTES, MAX_RATIO * size_bytes):
-        raise BundleError("The bundle would unpack to far more than it holds. Nothing was imported.")
+        raise BundleError("The bundle would unpack to far more than it holds. Nothing was changed.")
     return by_name
 
 
@@ -355,7 +353,7 @@ def _lines(member: IO[bytes]) -> Iterator[bytes]:
     buffered = io.BufferedReader(member, CHUNK_BYTES)  # type: ignore[type-var]
     while line := buffered.readline(MAX_LINE_BYTES + 1):
         if len(line) > MAX_LINE_BYTES:
-            raise BundleError("A row of the bundle is too long. Nothing was imported.")
+            raise BundleError("A row of the bundle is too long. Nothing was changed.")
         yield line
 
 
@@ -363,4 +361,4 @@ def _parsed(data: bytes, name: str) -> Any:
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} in the bundle is damaged. Nothing was imported.") from error
+        raise BundleError(f"{name} in the bundle is damaged. Nothing was changed.") from error

@@ -7,7 +7,7 @@
     ├── DatabaseNewerError        written by a newer version of the program; it was left as it is
     ├── DatabaseBusyError         somebody else holds it, or the server does not answer: try again
     ├── DiskFullError             nothing was changed; reading still works
-    └── BundleError               the bundle cannot be read; nothing was imported
+    └── BundleError               the bundle cannot be read; nothing was changed
 
 Messages are plain English sentences. Errors of SQLAlchemy, SQLite and psycopg become these in storage/error_map.py.
 """
@@ -49,4 +49,4 @@ class DiskFullError(StorageError):
 
 
 class BundleError(StorageError):
-    """The bundle cannot be read; nothing was imported."""
+    """The bundle cannot be read; nothing was changed."""

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias, get_type_hints
 
 import gradio as gr
-from gradio.context import Context
 
 from engine.errors import BadOptionError, NotFoundError, StudioError
 from engine.studio import Studio
@@ -41,9 +40,6 @@ EXPORT_FORMATS = ("sft", "dpo", "kto", "csv", "bundle")
 
 def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None:
     """Add every endpoint to the gr.Blocks being built. `owner(request)` says whose rows a call may see."""
-    # Gradio checks that a file named in a call was uploaded only once its Blocks have "launched", and mounted ones never do.
-    if Context.root_block is not None:
-        Context.root_block.has_launched = True
     for name, endpoint in {
         **_create(studio, owner),
         **_judge(studio, owner),

@@ -33,4 +33,6 @@ def build(studio: Studio, profile: Literal["local"] = "local", language: str = "
             from ui import api
 
             api.register(studio)
+    # Gradio checks that a file named in a call was uploaded only once its Blocks have "launched", and mounted ones never do.
+    blocks.has_launched = True
     return blocks

@@ -28,15 +28,15 @@ def error_view(error: Exception, language: str) -> Action:
     if isinstance(error, StudioError):
         # The error's own English sentence may say more than the one in assets/i18n, so that one is for the other languages.
         known = language != "en" and error.message_key in messages(language)
-        message = t(error.message_key, **_in_words(error.values, language)) if known else error.message
+        message = t(error.message_key, **in_words(error.values, language)) if known else error.message
         return {"error": {"code": error.code, "message": message}}
     error_id = secrets.token_hex(3)
     logger.error("unexpected error %s", error_id, exc_info=error)
     return {"error": {"code": "error", "message": t("error.unexpected", id=error_id)}}
 
 
-def _in_words(values: Mapping[str, object], language: str) -> dict[str, object]:
-    """What is named in a sentence ("The prompt") in the page's language, where it is a word of ours."""
+def in_words(values: Mapping[str, object], language: str) -> dict[str, object]:
+    """Return what is named in a sentence ("The prompt") in the page's language, where it is a word of ours."""
     words = messages(language)
     return {name: words.get(f"value.{value}", value) for name, value in values.items()}
 

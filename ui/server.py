@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import RefusedStartError, StudioError
 from storage.records import LOCAL_OWNER
+from ui.terminal import Terminal, follow_downloads
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -96,24 +98,38 @@ def check_port(host: str, port: int) -> None:
 
 
 def serve(studio: Studio) -> None:
-    """Serve until Ctrl-C or SIGTERM, then return. Prints the ready line once the first page is answered.
+    """Serve until Ctrl-C or SIGTERM, then return. Prints the ready line once the first page is answered,
+    and how far the models are that the first start gets.
 
     Raises RefusedStartError when the port is taken.
     """
     settings = studio.settings
     check_port(settings.host, settings.port)
-    app = create_app(studio)
-    import uvicorn
+    terminal, stop = Terminal(sys.stdout), threading.Event()
+    downloads = threading.Thread(target=follow_downloads, args=(studio.jobs, terminal, stop), name="downloads", daemon=True)
+    downloads.start()
+    try:
+        app = create_app(studio)
+        import uvicorn
 
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, timeout_graceful_shutdown=2, ws="none"
-    )
-    server = uvicorn.Server(config)
-    threading.Thread(target=_announce, args=(studio, server), name="ready", daemon=True).start()
-    server.run()
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            ws="none",
+        )
+        server = uvicorn.Server(config)
+        threading.Thread(target=_announce, args=(studio, server, terminal), name="ready", daemon=True).start()
+        server.run()
+    finally:
+        stop.set()
+        downloads.join(2)
 
 
-def _announce(studio: Studio, server: Any) -> None:
+def _announce(studio: Studio, server: Any, terminal: Terminal) -> None:
     """Wait for the first page, say so, then load the default model so that the first answer does not wait for it."""
     import httpx
 
@@ -130,7 +146,7 @@ def _announce(studio: Studio, server: Any) -> None:
         time.sleep(0.02)
     if server.should_exit:
         return
-    print(f"Tastemaker is ready: {url}", flush=True)  # noqa: T201 - the line that people and programs wait for
+    terminal.say(f"Tastemaker is ready: {url}")  # the line that people and programs wait for
     if not settings.no_browser:
         webbrowser.open(url)
     try:

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 WORK_BYTES = 200_000_000
 """Memory that a model needs beside its weights to write anything: activations and the caches of a few conversations."""
+CLOSE_WAIT_S = 5.0
+"""Longest wait for a load under way when the studio closes."""
 
 
 class LoadedTextModel(TextModel, Protocol):
@@ -86,6 +88,7 @@ class ModelHost:
         self._key_lookup = key_lookup
         self._loader = loader or self._load
         self._entries: dict[str, _Entry] = {}
+        self._is_closed = False
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         """Held while weights are read: one at a time, so that their bytes are counted before the next asks."""
@@ -139,8 +142,13 @@ class ModelHost:
         return thread
 
     def close(self) -> None:
-        """Let go of everything, in use or not; what is being written ends as cancelled."""
-        with self._loading, self._lock:
+        """Let go of everything, in use or not; what is being written ends as cancelled. A load under way gets a few seconds;
+        what comes later is let go of as soon as it is there.
+        """
+        if self._loading.acquire(timeout=CLOSE_WAIT_S):
+            self._loading.release()
+        with self._lock:
+            self._is_closed = True
             entries = list(self._entries.values())
             self._entries.clear()
         for entry in entries:
@@ -188,8 +196,11 @@ class ModelHost:
             raise self._too_big(spec, self._need_bytes(spec), memory(self._device).available_bytes) from error
         entry = _Entry(model, is_remote, in_use=1)
         with self._lock:
-            self._entries[model_id] = entry
-        return entry
+            if not self._is_closed:
+                self._entries[model_id] = entry
+                return entry
+        self._drop(entry)
+        raise BusyError("The studio is closing; what you wrote is kept.", key="error.closing")
 
     def _need_bytes(self, spec: ModelSpec) -> int:
         """Bytes of the weights on this device, by their headers, and what writing takes."""

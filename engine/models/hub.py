@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.models.download_reasons import reason_of_exception
+
 REVISION_FILE = ".revision.json"
 _WANTED = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -48,7 +50,7 @@ def main(repo: str, revision: str, folder: Path) -> int:
     except Exception as error:
         # The edge of this process: the transport's own errors change with the library that is below it.
         logger.exception("fetching %s", repo)
-        return _fail(f"the model hub cannot be reached or broke off ({type(error).__name__})")
+        return _fail(reason_of_exception(error))
     (folder / REVISION_FILE).write_text(json.dumps({"revision": info.sha}), encoding="utf-8")
     return 0
 

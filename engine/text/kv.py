@@ -1,16 +1,15 @@
 """Keys and values of one row that grow in place and fork without copying.
 
-transformers' own dynamic cache copies everything at each token. Here each layer writes into a room with space for more;
-forks share a room, and whoever is first to write behind its end may do so in place, the others move out then. Knows tensors
-and transformers' cache interface; knows no tokens, rows or models.
+Each layer writes into a room with space for more; forks share a room, and whoever is first to write behind its end may do so
+in place, the others move out then. Knows tensors; knows no tokens, rows or models, and no library's cache.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Self
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
 
 ROOM_TOKENS = 256
 """Rooms are multiples of this. The size depends on the number of tokens alone, so that the memory layout, and with it the
@@ -27,51 +26,36 @@ class _Room:
         self.values = values.new_empty((*values.shape[:2], capacity, values.shape[3]))
 
 
-class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+class GrowingLayer:
     """One attention layer's keys and values; the first `length` tokens of its room are its own."""
 
     def __init__(self, room: _Room | None = None, length: int = 0) -> None:
-        super().__init__()
         self.room = room
         self.length = length
-        if room is not None:
-            self.dtype, self.device = room.keys.dtype, room.keys.device
-            self.keys, self.values = room.keys[:, :, :length], room.values[:, :, :length]
-            self.is_initialized = True
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append and return all keys and values, as views."""
-        end = self.length + key_states.shape[-2]
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append [1, heads, tokens, width] each; return all keys and values, as views."""
+        end = self.length + keys.shape[-2]
         capacity = -(-end // ROOM_TOKENS) * ROOM_TOKENS
         room = self.room
         if room is None or room.capacity != capacity or room.filled != self.length:
-            fresh = _Room(key_states, value_states, capacity)
+            fresh = _Room(keys, values, capacity)
             if room is not None:
                 fresh.keys[:, :, : self.length] = room.keys[:, :, : self.length]
                 fresh.values[:, :, : self.length] = room.values[:, :, : self.length]
             room = fresh
-        room.keys[:, :, self.length : end] = key_states
-        room.values[:, :, self.length : end] = value_states
+        room.keys[:, :, self.length : end] = keys
+        room.values[:, :, self.length : end] = values
         room.filled = end
         self.room, self.length = room, end
-        self.dtype, self.device = room.keys.dtype, room.keys.device
-        self.keys, self.values = room.keys[:, :, :end], room.values[:, :, :end]
-        self.is_initialized = True
-        return self.keys, self.values
-
-    def get_seq_length(self) -> int:
-        """Tokens in it."""
-        return self.length
+        return room.keys[:, :, :end], room.values[:, :, :end]
 
 
 class GrowingCache:
     """All layers of one row."""
 
-    def __init__(self, layers: list[GrowingLayer]) -> None:
-        self.layers = layers
-        self.cache = Cache(layers=list(layers))
+    def __init__(self, layers: Sequence[GrowingLayer]) -> None:
+        self.layers = tuple(layers)
 
     @property
     def length(self) -> int:
@@ -84,6 +68,6 @@ class GrowingCache:
         rooms = [layer.room for layer in self.layers if layer.room is not None]
         return sum(room.keys.nbytes + room.values.nbytes for room in rooms)
 
-    def fork(self, length: int) -> GrowingCache:
+    def fork(self, length: int) -> Self:
         """A cache of its own with the first `length` tokens."""
-        return GrowingCache([GrowingLayer(layer.room if length else None, length) for layer in self.layers])
+        return type(self)([GrowingLayer(layer.room if length else None, length) for layer in self.layers])

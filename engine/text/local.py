@@ -6,8 +6,9 @@ Knows nothing of who asks, of other models, or of the database.
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.device import Device
 from engine.errors import StudioError, TooLongError
@@ -110,8 +111,19 @@ def load_local(spec: ModelSpec, folder: Path, device: Device) -> LocalTextModel:
     """Load a model folder after the same checks that users' own folders get; raises BadFileError."""
     inspect_folder(folder)
     chat = ChatFormat(folder)
+    config = read_json(folder / "config.json")
+    backend = _backend(folder, config, device)
+    context = spec.context_length or config_context_length(config) or MAX_CONTEXT
+    return LocalTextModel(spec, chat, backend, device=device, context_length=min(context, MAX_CONTEXT))
+
+
+def _backend(folder: Path, config: Mapping[str, Any], device: Device) -> TextBackend:
+    """The lightest backend that computes this model."""
+    from engine.text.llama_backend import LlamaBackend, llama_config
+
+    plain = llama_config(config, device)
+    if plain is not None:
+        return LlamaBackend(folder, plain)
     from engine.text.transformers_backend import TransformersBackend
 
-    backend = TransformersBackend(folder, device)
-    context = spec.context_length or config_context_length(read_json(folder / "config.json")) or MAX_CONTEXT
-    return LocalTextModel(spec, chat, backend, device=device, context_length=min(context, MAX_CONTEXT))
+    return TransformersBackend(folder, device)

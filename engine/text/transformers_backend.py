@@ -14,13 +14,40 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoModelForCausalLM
-from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from engine.device import Device
 from engine.errors import BadFileError
 from engine.text.kv import GrowingCache, GrowingLayer
 
 logger = logging.getLogger(__name__)
+
+
+class _CacheLayer(DynamicLayer):  # type: ignore[misc]
+    """One growing layer behind transformers' cache interface; its own dynamic layer copies everything at each token."""
+
+    def __init__(self, layer: GrowingLayer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append and return all keys and values, as views."""
+        return self.layer.append(key_states, value_states)
+
+    def get_seq_length(self) -> int:
+        """Tokens in it."""
+        return self.layer.length
+
+
+class TransformersCache(GrowingCache):
+    """A row's cache that transformers' models can write to as `view`."""
+
+    def __init__(self, layers: Sequence[GrowingLayer]) -> None:
+        super().__init__(layers)
+        self.view = Cache(layers=[_CacheLayer(layer) for layer in layers])
 
 
 class TransformersBackend:
@@ -71,27 +98,27 @@ class TransformersBackend:
             "batched": False,
         }
 
-    def new_cache(self) -> GrowingCache:
+    def new_cache(self) -> TransformersCache:
         """An empty cache."""
-        return GrowingCache([GrowingLayer() for _ in range(self._layers)])
+        return TransformersCache([GrowingLayer() for _ in range(self._layers)])
 
-    def prefill(self, cache: GrowingCache, ids: Sequence[int]) -> None:
+    def prefill(self, cache: TransformersCache, ids: Sequence[int]) -> None:
         """Append `ids` to the cache in one pass; the head is not computed."""
         with torch.inference_mode():
-            self._model.base_model(input_ids=self._tensor(ids), past_key_values=cache.cache, use_cache=True)
+            self._model.base_model(input_ids=self._tensor(ids), past_key_values=cache.view, use_cache=True)
 
-    def step(self, caches: Sequence[GrowingCache], ids: Sequence[int]) -> torch.Tensor:
+    def step(self, caches: Sequence[TransformersCache], ids: Sequence[int]) -> torch.Tensor:
         """Append one token to each cache; logits float32 on the CPU, [rows, vocabulary]."""
         rows = []
         with torch.inference_mode():
             for cache, token in zip(caches, ids, strict=True):
                 output = self._model(
-                    input_ids=self._tensor((token,)), past_key_values=cache.cache, use_cache=True, logits_to_keep=1
+                    input_ids=self._tensor((token,)), past_key_values=cache.view, use_cache=True, logits_to_keep=1
                 )
                 rows.append(output.logits[0, -1].float().cpu())
         return torch.stack(rows)
 
-    def fork(self, cache: GrowingCache, length: int) -> GrowingCache:
+    def fork(self, cache: TransformersCache, length: int) -> TransformersCache:
         """A cache of its own with the first `length` tokens; copies nothing."""
         return cache.fork(length)
 

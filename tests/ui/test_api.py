@@ -275,6 +275,22 @@ def test_a_file_of_this_machine_cannot_be_read_by_naming_it(served: Served, tmp_
         assert event == "error", data
 
 
+@pytest.mark.parametrize("prefix", ["", "/zh"])
+def test_no_page_takes_a_file_that_was_not_uploaded(served: Served, tmp_path: Path, prefix: str) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("only for this machine", encoding="utf-8")
+    named = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    root = f"{served.url}{prefix}"
+    functions = httpx.get(f"{root}/config").json()["dependencies"]
+    function = next(one for one in functions if one["inputs"] and one["backend_fn"] and not one["api_name"] == "import")
+    session = {"session_hash": f"s{len(prefix)}"}
+    call = {"data": [named] * len(function["inputs"]), "fn_index": function["id"], **session}
+    httpx.post(f"{root}/gradio_api/queue/join", json=call).raise_for_status()
+    answers = httpx.get(f"{root}/gradio_api/queue/data", params=session, timeout=30).text
+    assert '"process_completed"' in answers
+    assert not [path for path in served.studio.settings.tmp_dir.rglob("secret.txt")], "it was copied to where pages can get it"
+
+
 def test_four_equal_clicks_are_one_job(served: Served) -> None:
     options = {"max_new_tokens": 4, "idempotency_key": "the-same-click"}
     with ThreadPoolExecutor(4) as pool:

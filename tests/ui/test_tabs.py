@@ -141,8 +141,9 @@ def test_settings_are_saved_backed_up_and_a_restore_waits_for_the_next_start(stu
     shown = ask(page, "restore", path=upload(studio, "backup.zip", Path(second["path"]).read_bytes()))
     assert shown["staged"] is True
     assert ask(page, "unstage")["staged"] is False
-    with pytest.raises(BadFileError):
+    with pytest.raises(BadFileError, match=r"Nothing was changed\.$") as caught:
         ask(page, "restore", path=upload(studio, "bad.zip", b"PK no zip"))
+    assert "import" not in caught.value.message
 
 
 def test_an_unfinished_reproduction_is_not_done(library: LibraryPage, monkeypatch: pytest.MonkeyPatch) -> None:

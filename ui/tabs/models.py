@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Answer, acting
+from ui.handlers import Answer, acting, in_words
 from ui.i18n import Translator
 
 if TYPE_CHECKING:
@@ -168,10 +168,10 @@ class ModelsPage:
         return self.t("models.from.folder", name=rest) if kind == "local" else self.t("models.from.studio")
 
     def _error(self, card: ModelCard) -> str | None:
-        """Why the last download failed, in the page's language where its sentence needs no figures."""
+        """Why the last download failed, in the page's language where that has all the sentence names."""
         if not card.error:
             return None
-        words = self.t(card.error_key) if card.error_key else ""
+        words = self.t(card.error_key, **in_words(card.error_values, self.language)) if card.error_key else ""
         return words if words and words != card.error_key and "{" not in words else card.error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import engine.models.host as host_module
 from engine.errors import BadFileError, BusyError, NoModelError
 from engine.jobs.job import CancelToken
 from engine.models.catalog import ModelSpec
@@ -185,6 +186,27 @@ def test_close_lets_go_of_everything(make_host: MakeHost, made: list[FakeModel])
         host.close()
         assert made[0].closed
     assert loaded(host) == {}
+
+
+def test_what_comes_after_close_is_let_go_of(make_host: MakeHost, made: list[FakeModel], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "CLOSE_WAIT_S", 0.01)
+    may_load, began = threading.Event(), threading.Event()
+
+    def slow(spec: ModelSpec) -> FakeModel:
+        began.set()
+        assert may_load.wait(10)
+        made.append(FakeModel(spec, 1))
+        return made[-1]
+
+    host = make_host(loader=slow)
+    warming = host.warm("a")
+    assert began.wait(10)
+    host.close()
+    may_load.set()
+    warming.join(10)
+    assert made[0].closed and host.loaded() == ()
+    with pytest.raises(BusyError, match="closing"), host.use("a"):
+        pass
 
 
 def test_what_is_not_installed_or_not_for_text_is_said(tmp_path: Path, folder: Path) -> None:
