@@ -85,17 +85,18 @@ class DownloadLines:
     def update(self, snapshots: Iterable[JobSnapshot]) -> None:
         """Say what is new in the downloads' states."""
         running: list[JobSnapshot] = []
+        ended: list[JobSnapshot] = []
         for snapshot in snapshots:
             if snapshot.data.get("name"):
                 self._names[snapshot.job_id] = str(snapshot.data["name"])
             if snapshot.is_final:
-                self._end(snapshot)
+                ended.append(snapshot)
             elif snapshot.progress.get("phase") in _PHASES:
                 running.append(snapshot)
-        if self._terminal.is_tty:
-            self._terminal.show(self._live_line(running))
-            return
-        for snapshot in running:
+        self._terminal.show(self._live_line(running))
+        for snapshot in ended:
+            self._end(snapshot)
+        for snapshot in () if self._terminal.is_tty else running:
             step = (str(snapshot.progress["phase"]), _percent(snapshot.progress) // 10)
             if self._said.get(snapshot.job_id) != step:
                 self._said[snapshot.job_id] = step

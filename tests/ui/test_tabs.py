@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,6 +128,15 @@ def test_models_say_what_they_need_and_never_a_key(studio: Studio) -> None:
     assert [card["id"] for card in shown["cards"] if card["is_default"] and card["task"] == "text"] == [added["added"]]
     shown = ask(page, "remove", id=added["added"])
     assert added["added"] not in [card["id"] for card in shown["cards"]]
+
+
+def test_why_a_download_failed_is_said_in_the_pages_language(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"name": "SmolLM2", "reason": "the server cannot be reached"}
+    said = "SmolLM2 (97 MB) could not be downloaded: the server cannot be reached. Check the network, then try again."
+    card = replace(studio.models.cards()[0], error=said, error_key="error.download_failed", error_values=values)
+    monkeypatch.setattr(type(studio.models), "cards", lambda *_: (card,))
+    errors = [ask(ModelsPage(studio, translator(code), code), "show")["cards"][0]["error"] for code in ("en", "zh")]
+    assert errors == [said, "SmolLM2 下载失败：无法连接服务器。请检查网络后重试。"]
 
 
 def test_settings_are_saved_backed_up_and_a_restore_waits_for_the_next_start(studio: Studio) -> None:

@@ -143,7 +143,8 @@ def test_nothing_from_outside_steers_the_terminal_and_no_letter_or_closed_pipe_s
     Terminal(out).say("a\x1b[2Jb\nc")
     assert out.getvalue() == "a [2Jb c\n"
     raw = io.BytesIO()
-    Terminal(io.TextIOWrapper(raw, encoding="ascii")).say("模型 ready")
+    ascii_only = io.TextIOWrapper(raw, encoding="ascii")
+    Terminal(ascii_only).say("模型 ready")
     assert raw.getvalue().endswith(b"?? ready\n")
     for gone in (None, Gone()):
         Terminal(gone).say("nobody hears this")

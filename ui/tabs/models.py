@@ -169,8 +169,8 @@ class ModelsPage:
 
     def _error(self, card: ModelCard) -> str | None:
         """Why the last download failed, in the page's language where that has all the sentence names."""
-        if not card.error:
-            return None
+        if not card.error or self.language == "en":  # the error's own English sentence may say more
+            return card.error
         words = self.t(card.error_key, **in_words(card.error_values, self.language)) if card.error_key else ""
         return words if words and words != card.error_key and "{" not in words else card.error
 
