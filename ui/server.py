@@ -97,6 +97,9 @@ def check_port(host: str, port: int) -> None:
             ) from error
 
 
+SWITCH_INTERVAL_S = 0.0005
+
+
 def serve(studio: Studio) -> None:
     """Serve until Ctrl-C or SIGTERM, then return. Prints the ready line once the first page is answered,
     and how far the models are that the first start gets.
@@ -105,6 +108,9 @@ def serve(studio: Studio) -> None:
     """
     settings = studio.settings
     check_port(settings.host, settings.port)
+    # Each of the hundreds of small operations of a token gives the interpreter up and wants it back at once; at the default
+    # of 5 ms a page that is being served would hold up every one of them.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     terminal, stop = Terminal(sys.stdout), threading.Event()
     downloads = threading.Thread(target=follow_downloads, args=(studio.jobs, terminal, stop), name="downloads", daemon=True)
     downloads.start()

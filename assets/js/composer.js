@@ -9,6 +9,7 @@ Tastemaker.parts.composer = (write, main) => {
   let key = Tastemaker.newKey(); // of the next click; the same one until a job has been made from it
   let isSending = false;
   let timer = null;
+  let isTypedAhead = false; // while the conversation it is meant for is still being opened
 
   // ------------------------------------------------------------ parts
 
@@ -80,16 +81,22 @@ Tastemaker.parts.composer = (write, main) => {
 
   const draftKey = (id) => `draft:${id || "new"}`;
   function saveDraft() {
-    const id = write.conversation && write.conversation.id;
+    const id = write.wanted;
+    isTypedAhead = write.isOpening();
     clearTimeout(timer);
     timer = setTimeout(() => store.set(draftKey(id), prompt.value), 250);
   }
-  addEventListener("pagehide", () => store.set(draftKey(write.conversation && write.conversation.id), prompt.value));
+  addEventListener("pagehide", () => {
+    if (!write.isOpening() || isTypedAhead) store.set(draftKey(write.wanted), prompt.value);
+  });
 
-  /** Another conversation is shown: its draft, its persona. What is typed while a first answer starts stays. */
+  /** Another conversation is shown: its draft, its persona. What was typed for it meanwhile, or while a first answer starts, stays. */
   function load() {
-    clearTimeout(timer);
-    if (!isSending) prompt.value = store.get(draftKey(write.conversation && write.conversation.id)) || "";
+    if (!isSending && !isTypedAhead) {
+      clearTimeout(timer);
+      prompt.value = store.get(draftKey(write.wanted)) || "";
+    }
+    isTypedAhead = false;
     grow();
     drawPersona();
     drawState();
@@ -103,13 +110,19 @@ Tastemaker.parts.composer = (write, main) => {
     isSending = true;
     drawState();
     const text = prompt.value;
-    const from = write.conversation && write.conversation.id;
+    if (write.isOpening()) await write.open(write.wanted);
+    isSending = !write.isOpening(); // when it could not be opened, that has been said and the prompt stays
+    if (!isSending) {
+      drawState();
+      return;
+    }
+    const from = write.wanted;
     try {
       await write.start({ prompt: text, options: { ...options(), n: getCount() }, key });
       key = Tastemaker.newKey();
       if (prompt.value === text) prompt.value = "";
       store.set(draftKey(from), null);
-      store.set(draftKey(write.conversation && write.conversation.id), prompt.value);
+      store.set(draftKey(write.wanted), prompt.value);
     } catch { /* said already; the prompt stays in the box, and the same key makes a second try the same job */ }
     isSending = false;
     grow();

@@ -35,6 +35,9 @@ Tastemaker.widgets.write = (host) => {
 
   // ------------------------------------------------------------ showing
 
+  /** Whether the conversation of the address is not shown yet. */
+  write.isOpening = () => (write.wanted || null) !== ((write.conversation && write.conversation.id) || null);
+
   write.open = async (id, { shown } = {}) => {
     write.wanted = id;
     if (!id) {

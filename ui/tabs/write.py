@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 KEPT_KEYS = 128
-UPDATE_INTERVAL_S = 0.08
-"""At most 12 updates a second: enough to look alive, and a browser that shows one for every token cannot keep up."""
+UPDATE_INTERVAL_S = 0.1
+"""At most 10 updates a second: enough to look alive, and a browser that shows one for every token cannot keep up."""
 FINAL = ("done", "failed", "cancelled", "interrupted")
 
 
