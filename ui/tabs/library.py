@@ -13,7 +13,7 @@ from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
 from storage.records import CreationFilter
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Answer, acting, error_view
+from ui.handlers import Action, Answer, acting, error_view
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 from ui.view import markdown
@@ -28,7 +28,6 @@ VERSIONS_WITH_SCORES = 20
 IMPORT_ERRORS_SHOWN = 100
 
 View = dict[str, Any]
-Action = dict[str, Any]
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:

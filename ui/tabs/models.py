@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Answer, acting, in_words
+from ui.handlers import Action, Answer, acting, in_words
 from ui.i18n import Translator
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 View = dict[str, Any]
-Action = dict[str, Any]
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:

@@ -18,7 +18,7 @@ from engine import __version__
 from engine.errors import BadOptionError
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Answer, acting
+from ui.handlers import Action, Answer, acting
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 
@@ -30,7 +30,6 @@ SPACE = ("database_bytes", "files_bytes", "exports_bytes", "backups_bytes", "mod
 CHOICES = ("language", "theme", "device")
 
 View = dict[str, Any]
-Action = dict[str, Any]
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:
