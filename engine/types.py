@@ -5,10 +5,12 @@ Knows names, ranges and defaults; knows no model, no database and no page.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from engine.errors import BadOptionError
+from storage.records import Kind, Method
 
 T = TypeVar("T")
 
@@ -98,6 +100,64 @@ class PreferOptions:
             raise BadOptionError('Give "tie" or "both_bad", not both.', key="error.tie_and_bad")
 
 
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What to freeze into a Dataset. None = chosen from the data."""
+
+    task: Kind = "text"
+    kind: Method | None = None
+    """sft, dpo or kto; None = the one that the ratings support best."""
+    filter: Mapping[str, Any] | None = None
+    """A Library filter in its JSON form; None = everything rated."""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _check_choice("task", self.task, ("text", "image", "summary"))
+        if self.kind is not None:
+            _check_choice("kind", self.kind, ("sft", "dpo", "kto"))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What to train. None = chosen from the data, the preset and the device."""
+
+    task: Kind = "text"
+    recipe: str | None = None
+    """dpo, kto or sft; None = the one that the ratings support best."""
+    base: str | None = None
+    """Model id; None = the default of the task."""
+    dataset: str | None = None
+    """Dataset id; None = all ratings of the task, frozen now."""
+    preset: Literal["quick", "balanced", "careful"] = "balanced"
+    name: str = ""
+    settings: Mapping[str, Any] | None = None
+    """Settings of the recipe that differ from the preset's, by name; checked before anything is loaded (docs/learning.md lists them)."""
+    idempotency_key: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("task", self.task, ("text", "image", "summary"))
+        _check_choice("preset", self.preset, ("quick", "balanced", "careful"))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """How to compare an adapter blindly."""
+
+    against: str = "promoted"
+    """Adapter id, "base" or "promoted"."""
+    prompts: tuple[str, ...] | None = None
+    """None = the held-out prompts first, then fresh ones of the same kind."""
+    n: int = 30
+    """Matches, and votes after which the gate is judged once; fixed before the first vote."""
+    seed: int = 0
+    automatic_only: bool = False
+    """Automatic figures only, no matches to vote on."""
+
+    def __post_init__(self) -> None:
+        _check_range("n", self.n, 1, 200, int)
+        _check_range("seed", self.seed, 0, 2**53 - 1, int)
+
+
 GOOD_REASONS = ("accurate", "clear", "creative", "right_tone", "right_length", "useful")
 BAD_REASONS = ("wrong", "unclear", "generic", "off_tone", "too_long", "too_short", "repetitive", "ignored_prompt")
 
@@ -121,6 +181,12 @@ def options_from_json(kind: type[T], value: object) -> T:
         return kind(**values)
     except TypeError as error:
         raise BadOptionError(f"Bad options: {error}.", key="error.options_object") from error
+
+
+def _check_choice(name: str, value: object, names: tuple[str, ...]) -> None:
+    if value not in names:
+        listed = ", ".join(names)
+        raise BadOptionError(f'Option "{name}" must be one of {listed}.', key="error.option_one_of", name=name, names=listed)
 
 
 def _check_range(name: str, value: object, low: float, high: float, kind: type) -> None:

@@ -17,8 +17,13 @@ Origin: TypeAlias = Literal["generated", "edited", "imported"]
 JobStatus: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 Outcome: TypeAlias = Literal["win", "tie", "both_bad"]
 PreferenceSource: TypeAlias = Literal["pick", "arena", "edit", "ratings", "imported"]
+Method: TypeAlias = Literal["sft", "dpo", "kto"]
+Split: TypeAlias = Literal["train", "held_out"]
+Choice: TypeAlias = Literal["left", "right", "tie", "bad"]
 
 LOCAL_OWNER = "owner"
+BASE = "base"
+"""The adapter id that means "no adapter": the model as it was installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,127 @@ class JobRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A frozen snapshot of rated rows. `sha256` is of its rows (split and order included), so equal content has equal hashes."""
+
+    id: str
+    seq: int
+    owner_id: str
+    task: Kind
+    method: Method
+    name: str
+    sha256: str
+    filter: Json
+    counts: Json
+    """{"train", "held_out", "prompts", "held_out_prompts", "positive", "negative", "duplicates", "by_source": {...}}."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """One row of a Dataset in TRL's format, and the ids of the ratings, preferences and Creations that it came from."""
+
+    ordinal: int
+    split: Split
+    row: Json
+    source_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEventRecord:
+    """One event of a training Run, numbered by the process that trains; the same number is never kept twice."""
+
+    job_id: str
+    n: int
+    kind: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRecord:
+    """What a Run made: weights to put on a base model. Promoted or not is in the promotions, not here."""
+
+    id: str
+    seq: int
+    owner_id: str
+    task: Kind
+    name: str
+    base_model_id: str
+    base_sha256: str
+    run_id: str | None
+    dataset_id: str | None
+    method: Method
+    recipe: str
+    sha256: str
+    """Of adapter_model.safetensors."""
+    size_bytes: int
+    metrics: Json
+    marks: tuple[str, ...]
+    """Ids of ratings, preferences and Creations it was trained on that were withdrawn or deleted since."""
+    created_at: datetime
+    removed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRecord:
+    """One blind comparison of an evaluation. Who is left and who is right was drawn before anybody saw it."""
+
+    id: str
+    seq: int
+    owner_id: str
+    evaluation_id: str
+    ordinal: int
+    prompt: str
+    messages: tuple[Json, ...]
+    is_held_out: bool
+    left_adapter_id: str
+    left_sha256: str
+    """Of the adapter's weights; the base model's own hash for BASE."""
+    left_output: str
+    right_adapter_id: str
+    right_sha256: str
+    right_output: str
+    metrics: Json
+    """{"left": {...}, "right": {...}}: automatic figures of each answer."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRecord:
+    """One rater's choice in one Match, with the hashes of what was really compared. A newer one leaves it not current."""
+
+    id: str
+    seq: int
+    match_id: str
+    rater_id: str
+    choice: Choice | None
+    """None = taken back."""
+    left_sha256: str
+    right_sha256: str
+    is_current: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionRecord:
+    """One switch. The newest one of an owner, task and base model says what "promoted" means there."""
+
+    id: str
+    seq: int
+    owner_id: str
+    task: Kind
+    base_model_id: str
+    adapter_id: str
+    """An adapter's id or BASE."""
+    previous_id: str
+    evaluation_id: str | None
+    override: str
+    """Why the gate was overruled; empty when it passed (or for a roll back)."""
+    gate: Json
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
