@@ -36,7 +36,10 @@ def main(argv: list[str] | None = None) -> int:
             configure_logging(settings.logs_dir)
             serve(studio)
         finally:
+            going_on = studio.training.going_on()
             studio.close()
+            for sentence in going_on:
+                print(sentence, flush=True)
     except StudioError as error:
         print(f"tastemaker: {error}", file=sys.stderr)
         return 2

@@ -48,10 +48,10 @@ def bare(model: LocalTextModel, tokens: int) -> float:
     ids = model.chat.encode((Message("user", PROMPT),))
     cache = backend.new_cache()
     backend.prefill(cache, ids[:-1])
-    token = int(backend.step([cache], ids[-1:])[0].argmax())
+    token = int(backend.step(cache, ids[-1]).argmax())
     start = time.monotonic()
     for _ in range(tokens):
-        token = int(backend.step([cache], [token])[0].argmax())
+        token = int(backend.step(cache, token).argmax())
     return tokens / (time.monotonic() - start)
 
 

@@ -16,7 +16,12 @@ from engine.jobs.runner import JobRunner
 from engine.models.catalog import Catalog, load_catalog
 from engine.models.host import ModelHost
 from engine.models.store import ModelStore
+from engine.services.adapters import AdapterService
+from engine.services.arena import ArenaService
+from engine.services.arena_job import ArenaParts
+from engine.services.arena_prompts import ArenaPrompts
 from engine.services.conversations import ConversationService
+from engine.services.datasets import DatasetService
 from engine.services.edge import storage_errors
 from engine.services.export import ExportService
 from engine.services.feedback import FeedbackService
@@ -26,19 +31,27 @@ from engine.services.model_list import ModelList
 from engine.services.models import ModelService
 from engine.services.preferences import PreferencesService
 from engine.services.restore import apply_staged
+from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
+from engine.services.taste import TasteService
 from engine.services.text import TextService
+from engine.services.training import TrainingService
+from engine.services.training_job import CHILD as TRAINING_CHILD
+from engine.services.training_job import TrainingParts
+from engine.services.training_plan import Planner, PlanParts
 from engine.services.writing import TextHost
 from engine.settings import Settings
 from engine.studio import Studio
 from storage.database import Database, open_database
 from storage.errors import StorageError
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import JobRecord
 
 ASSETS_DIR = Path(__file__).resolve().parent.parent / "assets"
 SHUTDOWN_GRACE_S = 5.0
 """How long running jobs get to stop when the studio closes."""
+QUIET_S = 0.5
+"""Training goes on when nobody has waited for an answer for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,8 @@ class Overrides:
     text_host: TextHost | None = None
     """Where text models come from."""
     catalog: Catalog | None = None
+    training_module: str = TRAINING_CHILD
+    """The program that trains (`python -m`)."""
 
 
 def check_profile(settings: Settings) -> None:
@@ -84,6 +99,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         opened.callback(database.close)
         interrupted = _interrupt(database)
         files = FileStore(settings.files_dir)
+        stores = Stores(files, FileStore(settings.adapters_dir))
         _sweep(database, files)
         preferences = PreferencesService(database, files, settings)
         device = preferences.start_device()
@@ -97,20 +113,46 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         opened.callback(runner.shutdown, SHUTDOWN_GRACE_S)
         model_service = ModelService(models, store, host, runner, database, settings, device)
 
+        text_host = parts.text_host or host
+        adapters = AdapterService(database, settings.adapters_dir, model_service.default)
+
+        taste = TasteService(database, host)
+        opened.callback(taste.close)
+        datasets = DatasetService(database)
+        planner = Planner(PlanParts(database, datasets, model_service, store, device))
+        working = TrainingParts(
+            database,
+            datasets,
+            settings.runs_dir,
+            settings.adapters_dir,
+            device,
+            model_dir=lambda owner_id, model_id: store.path(model_service.require(model_id, owner_id)),
+            people_work=lambda: runner.idle_s("interactive") < QUIET_S,
+            module=parts.training_module,
+        )
+        training = TrainingService(runner, planner, working)
+        prompts = ArenaPrompts(database, datasets, ASSETS_DIR / "prompts")
+
         studio = Studio(
             settings=settings,
-            text=TextService(database, runner, parts.text_host or host, model_service, lambda: catalog.list("text")),
+            text=TextService(database, runner, text_host, model_service, lambda: catalog.list("text"), adapters, taste),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),
             library=LibraryService(database, files),
-            exports=ExportService(database, files, exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir),
+            exports=ExportService(database, stores, exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir),
             models=model_service,
+            datasets=datasets,
+            training=training,
+            adapters=adapters,
+            arena=ArenaService(runner, adapters, prompts, ArenaParts(database, text_host, taste)),
+            taste=taste,
             preferences=preferences,
             jobs=JobsService(database, runner, interrupted=interrupted),
             warnings=(*database.warnings, *((restored,) if restored else ())),
             closing=closing,
         )
         model_service.ensure_starters()
+        training.take_up()
         closing.callback(opened.pop_all().close)
     return studio
 
@@ -125,9 +167,12 @@ def _open(settings: Settings) -> Database:
 
 @storage_errors()
 def _interrupt(database: Database) -> tuple[JobRecord, ...]:
-    """Nobody holds a job when the studio starts: what is not finished was cut off, with what it had."""
+    """Nobody holds a job when the studio starts: what is not finished was cut off, with what it had.
+
+    A training may go on in its own process; TrainingService.take_up looks.
+    """
     with database.write() as uow:
-        interrupted = uow.jobs.interrupt_unfinished()
+        interrupted = uow.jobs.interrupt_unfinished(but=(TRAIN,))
         uow.commit()
     return interrupted
 

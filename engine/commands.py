@@ -29,7 +29,7 @@ from engine.services.preferences import write_backup
 from engine.services.restore import restore, sqlite_path
 from engine.settings import Settings
 from storage.database import Database, open_database
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import LOCAL_OWNER
 
 ASSETS_DIR = Path(__file__).resolve().parent.parent / "assets"
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _backup(args: argparse.Namespace, settings: Settings) -> int:
     with _library(settings) as database:
-        path = write_backup(database, FileStore(settings.files_dir), Path(args.file))
+        path = write_backup(database, _stores(settings), Path(args.file))
     _say(f"Backed up to {path} ({gigabytes(path.stat().st_size)}). Weights of models and keys of servers are not in it.")
     return 0
 
@@ -78,7 +78,7 @@ def _export(args: argparse.Namespace, settings: Settings) -> int:
     if not target.parent.is_dir() or target.is_dir():
         raise BadOptionError(f"{target} cannot be written: its folder does not exist, or it is one.", key="error.export_path")
     with _library(settings) as database, tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
-        service = ExportService(database, FileStore(settings.files_dir), exports_dir=Path(folder), tmp_dir=Path(folder))
+        service = ExportService(database, _stores(settings), exports_dir=Path(folder), tmp_dir=Path(folder))
         made = service.export(LOCAL_OWNER, LOCAL_OWNER, format=args.format)
         os.replace(made.path, target)
     _say(f"Exported {made.rows:,} rows as {args.format} to {target}.")
@@ -89,9 +89,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
     with hold_data_folder(settings):
         database = open_database(settings.database_url, backup_dir=settings.backups_dir)
         try:
-            service = ExportService(
-                database, FileStore(settings.files_dir), exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir
-            )
+            service = ExportService(database, _stores(settings), exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir)
             result = service.import_file(LOCAL_OWNER, LOCAL_OWNER, Path(args.file).expanduser().absolute())
         finally:
             database.close()
@@ -175,6 +173,10 @@ def _library(settings: Settings) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _stores(settings: Settings) -> Stores:
+    return Stores(FileStore(settings.files_dir), FileStore(settings.adapters_dir))
 
 
 def _catalog() -> Catalog:

@@ -39,7 +39,8 @@ def hold_data_folder(settings: Settings) -> Iterator[None]:
     try:
         # Removed and made again: with the lock held nobody else uses it.
         shutil.rmtree(settings.tmp_dir, ignore_errors=True)
-        for folder in (settings.files_dir, settings.exports_dir, settings.backups_dir, settings.runs_dir, settings.tmp_dir):
+        folders = (settings.files_dir, settings.exports_dir, settings.backups_dir, settings.runs_dir, settings.adapters_dir)
+        for folder in (*folders, settings.tmp_dir):
             _make(folder)
         _write_pid(pid_path)
         yield

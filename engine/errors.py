@@ -10,6 +10,7 @@
     ├── BusyError               busy          try again; the input is kept
     ├── CancelledError          cancelled     nothing: somebody asked for it
     ├── BadFileError            bad_file      use another file
+    ├── PoisonError             poison        change what it works with: its process died twice at the same place
     └── RefusedStartError       refused_start do what the sentence says (exit code 2)
 
 A message is one plain English sentence, or two: what happened, what is kept, what to do. `message_key` and `values`
@@ -68,6 +69,10 @@ class CancelledError(StudioError):
 
 class BadFileError(StudioError):
     code = "bad_file"
+
+
+class PoisonError(StudioError):
+    code = "poison"
 
 
 class RefusedStartError(StudioError):

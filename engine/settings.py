@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         return self.data_dir / "runs"
 
     @property
+    def adapters_dir(self) -> Path:
+        """What training made: one folder for each adapter, named by its id."""
+        return self.data_dir / "adapters"
+
+    @property
     def tmp_dir(self) -> Path:
         """Emptied at each start."""
         return self.data_dir / "tmp"

@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.services.adapters import AdapterService
+    from engine.services.arena import ArenaService
     from engine.services.conversations import ConversationService
+    from engine.services.datasets import DatasetService
     from engine.services.export import ExportService
     from engine.services.feedback import FeedbackService
     from engine.services.jobs import JobsService
     from engine.services.library import LibraryService
     from engine.services.models import ModelService
     from engine.services.preferences import PreferencesService
+    from engine.services.taste import TasteService
     from engine.services.text import TextService
+    from engine.services.training import TrainingService
     from engine.settings import Settings
 
 
@@ -32,6 +37,11 @@ class Studio:
     library: LibraryService
     exports: ExportService
     models: ModelService
+    datasets: DatasetService
+    training: TrainingService
+    adapters: AdapterService
+    arena: ArenaService
+    taste: TasteService
     preferences: PreferencesService
     jobs: JobsService
     warnings: tuple[str, ...] = ()
@@ -40,5 +50,5 @@ class Studio:
     """What `close` undoes, last opened first."""
 
     def close(self) -> None:
-        """End jobs as interrupted, let go of models, database and lock. Closing twice is harmless."""
+        """End jobs as interrupted (a training goes on by itself), let go of models, database and lock. Twice is harmless."""
         self.closing.close()

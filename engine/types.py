@@ -131,7 +131,7 @@ class TrainOptions:
     preset: Literal["quick", "balanced", "careful"] = "balanced"
     name: str = ""
     settings: Mapping[str, Any] | None = None
-    """Settings of the recipe that differ from the preset's, by name; checked before anything is loaded (docs/learning.md lists them)."""
+    """Settings of the recipe that differ from the preset's, by name (docs/learning.md lists them)."""
     idempotency_key: str | None = None
 
     def __post_init__(self) -> None:

@@ -16,16 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Select, Table, select
 
 from storage import bundle_reader, error_map
-from storage.bundle_format import FILES, FORMAT_VERSION, MANIFEST, TABLES, is_backup_only, to_json
+from storage.bundle_format import (
+    ADAPTER_FILES,
+    ADAPTERS,
+    FILES,
+    FORMAT_VERSION,
+    MANIFEST,
+    PARTS_OF,
+    TABLES,
+    is_backup_only,
+    to_json,
+)
 from storage.database import Database
 from storage.errors import RecordNotFoundError
-from storage.files import CHUNK_BYTES, FileStore, sync_folder
+from storage.files import CHUNK_BYTES, FileStore, Stores, sync_folder
 from storage.repositories import rows
 from storage.sqlite import canonical_json
-from storage.tables import creation_tags, creations
+from storage.tables import adapters, creation_tags, creations
 
 # The oldest a zip can say: no member tells when it was written.
 _STAMP = (1980, 1, 1, 0, 0, 0)
@@ -45,7 +55,7 @@ class _Member:
 
 
 def write_bundle(
-    database: Database, files: FileStore, path: Path, *, owner_id: str | None = None, created_by: str
+    database: Database, stores: Stores, path: Path, *, owner_id: str | None = None, created_by: str
 ) -> dict[str, int]:
     """Write all rows of `owner_id`, or of everybody with jobs too (None), and the files they refer to; rows of each table.
 
@@ -57,7 +67,7 @@ def write_bundle(
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch(mode=0o600)
         with database.read() as uow, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            manifest = _write_members(archive, uow.connection, files, owner_id)
+            manifest = _write_members(archive, uow.connection, stores, owner_id)
             said = {"format": FORMAT_VERSION, "created_by": created_by, "owner_id": owner_id, **manifest}
             with archive.open(_info(MANIFEST), "w") as member:
                 member.write((canonical_json(said) + "\n").encode())
@@ -73,17 +83,17 @@ def write_bundle(
     return counts
 
 
-def read_bundle(database: Database, files: FileStore, path: Path, *, owner_id: str | None = None) -> dict[str, dict[str, int]]:
+def read_bundle(database: Database, stores: Stores, path: Path, *, owner_id: str | None = None) -> dict[str, dict[str, int]]:
     """Add what a bundle holds, but rows whose id is here; of each table, and "files", how many were {"added", "skipped"}.
 
     With `owner_id`, everything becomes that owner's, and nothing of anybody else's can be reached; without, owners stay as they
     are (a restore). Everything is checked before the first row is written, and all is written in one transaction.
     Raises BundleError, DiskFullError, StorageError; then nothing was changed.
     """
-    return bundle_reader.read(database, files, path, owner_id)
+    return bundle_reader.read(database, stores, path, owner_id)
 
 
-def _write_members(archive: zipfile.ZipFile, connection: Connection, files: FileStore, owner_id: str | None) -> dict[str, Any]:
+def _write_members(archive: zipfile.ZipFile, connection: Connection, stores: Stores, owner_id: str | None) -> dict[str, Any]:
     members: dict[str, _Member] = {}
     counts: dict[str, int] = {}
     for name, table in TABLES.items():
@@ -94,15 +104,17 @@ def _write_members(archive: zipfile.ZipFile, connection: Connection, files: File
         members[f"{name}.jsonl"] = member
         counts[name] = member.rows or 0
     missing: list[str] = []
-    for name in _media_names(connection, owner_id):
+    wanted: list[tuple[str, FileStore, str]] = [(FILES, stores.media, name) for name in _media_names(connection, owner_id)]
+    wanted += [(ADAPTERS, stores.adapters, name) for name in _adapter_files(connection, owner_id)]
+    for prefix, store, name in wanted:
         try:
-            with files.open(name) as file:
-                member = _write_member(archive, FILES + name, _chunks(file))
+            with store.open(name) as file:
+                member = _write_member(archive, prefix + name, _chunks(file))
         except RecordNotFoundError:
-            missing.append(name)
+            missing.append(name if prefix == FILES else prefix + name)
             continue
         member.rows = None
-        members[FILES + name] = member
+        members[prefix + name] = member
     described = {name: member.as_json() for name, member in members.items()}
     return {"counts": counts, "members": described, "missing_files": missing}
 
@@ -153,13 +165,20 @@ def _rows(connection: Connection, table: Table, owner_id: str | None) -> Iterato
 def _owned_by(statement: Any, table: Table, owner_id: str) -> Any:
     if "owner_id" in table.c:
         return statement.where(table.c.owner_id == owner_id)
-    # Ratings and preferences are the rater's; those of others' creations would refer to rows that are not in the bundle.
-    mine = select(creations.c.id).where(creations.c.owner_id == owner_id)
+    if table.name in PARTS_OF:
+        column, whole = PARTS_OF[table.name]
+        return statement.where(table.c[column].in_(_ids_of(TABLES[whole], owner_id)))
+    # Ratings, preferences and votes are the rater's; those of others' rows would refer to rows that are not in the bundle.
     statement = statement.where(table.c.rater_id == owner_id)
-    for column in ("creation_id", "chosen_id", "rejected_id"):
+    links = (("creation_id", "creations"), ("chosen_id", "creations"), ("rejected_id", "creations"), ("match_id", "matches"))
+    for column, to in links:
         if column in table.c:
-            statement = statement.where(table.c[column].in_(mine))
+            statement = statement.where(table.c[column].in_(_ids_of(TABLES[to], owner_id)))
     return statement
+
+
+def _ids_of(table: Table, owner_id: str) -> Select[tuple[str]]:
+    return select(table.c.id).where(table.c.owner_id == owner_id)
 
 
 def _tags(connection: Connection, seqs: list[int]) -> dict[int, list[str]]:
@@ -175,3 +194,11 @@ def _media_names(connection: Connection, owner_id: str | None) -> list[str]:
     if owner_id is not None:
         statement = statement.where(creations.c.owner_id == owner_id)
     return sorted(connection.execute(statement).scalars())
+
+
+def _adapter_files(connection: Connection, owner_id: str | None) -> list[str]:
+    """Files of the adapters that were not removed: a removed one has none."""
+    statement = select(adapters.c.id).where(adapters.c.removed_at.is_(None))
+    if owner_id is not None:
+        statement = statement.where(adapters.c.owner_id == owner_id)
+    return [f"{id}/{name}" for id in sorted(connection.execute(statement).scalars()) for name in ADAPTER_FILES]

@@ -13,13 +13,38 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Double, Integer, Table
 
+from storage.columns import PlainText, UtcTime
 from storage.errors import BundleError
 from storage.repositories.rows import is_good_id
-from storage.tables import PlainText, UtcTime, conversations, creations, jobs, models, personas, preferences, ratings, settings
+from storage.tables import (
+    adapter_marks,
+    adapters,
+    conversations,
+    creations,
+    dataset_rows,
+    dataset_sources,
+    datasets,
+    jobs,
+    matches,
+    models,
+    personas,
+    preferences,
+    promotions,
+    prompt_splits,
+    ratings,
+    run_events,
+    settings,
+    votes,
+)
 
-FORMAT_VERSION = 1
+# 2: datasets, adapters, matches, promotions. An older one is read as one without these.
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 FILES = "files/"
+ADAPTERS = "adapters/"
+WEIGHTS = "adapter_model.safetensors"
+# Of each adapter, in the order in which they are put down: with its manifest an adapter is complete.
+ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "manifest.json")
 # In the order in which rows may refer to earlier ones.
 TABLES: dict[str, Table] = {
     "conversations": conversations,
@@ -30,6 +55,32 @@ TABLES: dict[str, Table] = {
     "personas": personas,
     "models": models,
     "settings": settings,
+    "datasets": datasets,
+    "dataset_rows": dataset_rows,
+    "dataset_sources": dataset_sources,
+    "prompt_splits": prompt_splits,
+    "run_events": run_events,
+    "adapters": adapters,
+    "adapter_marks": adapter_marks,
+    "matches": matches,
+    "votes": votes,
+    "promotions": promotions,
+}
+# Rows that are part of another row, by the column that names it: they come and go with it, and have no id of their own.
+PARTS_OF: dict[str, tuple[str, str]] = {
+    "dataset_rows": ("dataset_id", "datasets"),
+    "dataset_sources": ("dataset_id", "datasets"),
+    "run_events": ("job_id", "jobs"),
+    "adapter_marks": ("adapter_id", "adapters"),
+}
+# What tells rows without an id apart.
+KEYS: dict[str, tuple[str, ...]] = {
+    "settings": ("owner_id", "key"),
+    "prompt_splits": ("owner_id", "task", "prompt_sha256"),
+    "dataset_rows": ("dataset_id", "ordinal"),
+    "dataset_sources": ("dataset_id", "ordinal", "source_id"),
+    "run_events": ("job_id", "n"),
+    "adapter_marks": ("adapter_id", "source_id"),
 }
 # Made anew by whoever reads: order of insertion, order of use, and what follows from other columns.
 _NOT_KEPT = frozenset({"seq", "used_seq", "creation_seq", "pair_low", "pair_high"})
@@ -39,7 +90,12 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 def is_backup_only(table_name: str) -> bool:
     """Whether the table is in bundles of everybody only: another studio does not run these jobs."""
-    return table_name == "jobs"
+    return table_name in ("jobs", "run_events")
+
+
+def identity(table: Table, row: dict[str, Any]) -> str:
+    """Text that no other row of the table has."""
+    return "\0".join(str(row[name]) for name in KEYS.get(table.name, ("id",)))
 
 
 def to_json(table: Table, values: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +174,7 @@ def _check_number(name: str, kind: Any, value: Any) -> tuple[bool, Any]:
 
 
 def _check_json(name: str, kind: Any, value: Any) -> tuple[bool, Any]:
-    wanted: Any = list if name == "reasons" else object if name in ("value", "result") else dict
+    wanted: Any = list if name in ("reasons", "messages") else object if name in ("value", "result") else dict
     good = isinstance(value, wanted) and _is_storable_json(value)
     if name == "reasons":
         good = good and all(isinstance(reason, str) for reason in value)

@@ -1,38 +1,26 @@
-"""Read a bundle that anybody may have made.
+"""Read a checked bundle into a database and its files: files first, then rows, in one transaction.
 
-First pass: names, sizes, hashes, and every row, with nothing written. Second pass: files, then rows, in one transaction.
-Knows hostile zips: "..", absolute names, links, bombs, duplicate and overlapping members, rows that refer to other people's rows.
+Knows what stays in force here and what may not be touched: rows and files of others. storage/bundle_check.py has distrusted the
+bundle before anything is written.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import json
-import stat
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, tuple_
 
 from storage import bulk, error_map
-from storage.bundle_format import FILES, FORMAT_VERSION, MANIFEST, TABLES, from_json, is_backup_only
+from storage.bundle_check import OpenBundle, checked_bundle
+from storage.bundle_format import ADAPTER_FILES, ADAPTERS, FILES, KEYS, PARTS_OF, TABLES, identity, is_backup_only
 from storage.database import Database
 from storage.errors import BundleError, ConflictError
-from storage.files import CHUNK_BYTES, FileStore, is_good_name
+from storage.files import FileStore, Stores, is_good_name
 from storage.repositories import rows
-from storage.tables import conversations, creations, preferences, ratings, settings
-
-MAX_MEMBERS = 1_000_000
-# A zip can say a thousand times more than it holds. Ours hold text and pictures: less than a tenth of that.
-FREE_BYTES = 256 << 20
-MAX_RATIO = 200
-MAX_LINE_BYTES = 64 << 20
-_ENCRYPTED = 0x1
+from storage.tables import conversations, creations, preferences, promotions, ratings, votes
 
 Row = dict[str, Any]
 # Columns that refer to rows of other tables of the bundle, and where those are.
@@ -40,135 +28,40 @@ _LINKS = {
     "creations": (("conversation_id", "conversations"), ("context_id", "creations"), ("parent_id", "creations")),
     "ratings": (("creation_id", "creations"),),
     "preferences": (("chosen_id", "creations"), ("rejected_id", "creations")),
+    "adapters": (("dataset_id", "datasets"),),
+    "votes": (("match_id", "matches"),),
 }
 
 
-def read(database: Database, files: FileStore, path: Path, owner_id: str | None) -> dict[str, dict[str, int]]:
+def read(database: Database, stores: Stores, path: Path, owner_id: str | None) -> dict[str, dict[str, int]]:
     """See storage.bundle.read_bundle."""
     try:
         with zipfile.ZipFile(path) as archive:
-            bundle = _checked_bundle(archive, path)
-            return _Import(database, files, bundle, owner_id).run()
+            return _Import(database, stores, checked_bundle(archive, path), owner_id).run()
     except zipfile.BadZipFile as error:
         raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was changed.") from error
     except OSError as error:
         raise error_map.to_storage_error(error) from error
 
 
-def _checked_bundle(archive: zipfile.ZipFile, path: Path) -> _Bundle:
-    """The bundle, all of it read once. Raises BundleError, for whatever zipfile says of a damaged file."""
-    try:
-        bundle = _Bundle(archive, path.stat().st_size)
-        bundle.check_members()
-        bundle.check_rows()
-    except (zipfile.LargeZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        raise BundleError(f"The file is no bundle, or it is damaged ({error}). Nothing was changed.") from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a member before the beginning of the file
-            raise
-        raise BundleError("The file is no bundle, or it is damaged. Nothing was changed.") from error
-    return bundle
-
-
-class _Bundle:
-    """An open bundle: the manifest, checked members, rows."""
-
-    def __init__(self, archive: zipfile.ZipFile, size_bytes: int) -> None:
-        self._archive = archive
-        self._infos = _checked_infos(archive, size_bytes)
-        self._manifest = self._read_manifest()
-
-    @property
-    def members(self) -> dict[str, Any]:
-        """The manifest's description of each member."""
-        members: dict[str, Any] = self._manifest["members"]
-        return members
-
-    @property
-    def media(self) -> dict[str, str]:
-        """Name of each file in the store → its sha256."""
-        return {name.removeprefix(FILES): said["sha256"] for name, said in self.members.items() if name.startswith(FILES)}
-
-    def rows(self, table: Table) -> Iterator[Row]:
-        """The table's rows, checked, in their order."""
-        name = f"{table.name}.jsonl"
-        if name not in self.members:
-            return
-        with self._archive.open(self._infos[name]) as member:
-            for line in _lines(member):
-                yield from_json(table, _parsed(line, name))
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        """A file's bytes."""
-        with self._archive.open(self._infos[FILES + name]) as member:
-            while chunk := member.read(CHUNK_BYTES):
-                yield chunk
-
-    def check_members(self) -> None:
-        """Raises BundleError unless the zip holds exactly what the manifest says, to the byte."""
-        allowed = {f"{name}.jsonl" for name in TABLES}
-        for name in self.members:
-            if name not in allowed and not (name.startswith(FILES) and is_good_name(name.removeprefix(FILES))):
-                raise BundleError(f"The bundle has a member {name!r} that does not belong there. Nothing was changed.")
-        if self.members.keys() != self._infos.keys() - {MANIFEST}:
-            raise BundleError("The bundle does not hold what its manifest says. Nothing was changed.")
-        for name, said in self.members.items():
-            digest, size_bytes = hashlib.sha256(), 0
-            with self._archive.open(self._infos[name]) as member:
-                while chunk := member.read(CHUNK_BYTES):
-                    digest.update(chunk)
-                    size_bytes += len(chunk)
-            if size_bytes != said["size_bytes"] or digest.hexdigest() != said["sha256"]:
-                raise BundleError(f"{name} in the bundle is damaged: its checksum is wrong. Nothing was changed.")
-
-    def check_rows(self) -> None:
-        """Raises BundleError unless every row is right in itself, no id is there twice, and counts are as said."""
-        for name, table in TABLES.items():
-            seen: set[str] = set()
-            number = 0
-            for row in self.rows(table):
-                seen.add(_identity(table, row))
-                number += 1
-            if len(seen) != number:
-                raise BundleError(f"The bundle has two rows of {name} with one id. Nothing was changed.")
-            if number != self._manifest["counts"].get(name, 0):
-                raise BundleError(f"The bundle has not as many rows of {name} as it says. Nothing was changed.")
-
-    def _read_manifest(self) -> dict[str, Any]:
-        if MANIFEST not in self._infos:
-            raise BundleError("The file is no bundle: it has no manifest.json. Nothing was changed.")
-        with self._archive.open(self._infos[MANIFEST]) as member:
-            data = member.read(MAX_LINE_BYTES + 1)
-        if len(data) > MAX_LINE_BYTES:
-            raise BundleError("The bundle's manifest is too long. Nothing was changed.")
-        manifest = _parsed(data, MANIFEST)
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-            raise BundleError("The bundle's manifest is damaged. Nothing was changed.")
-        if manifest["format"] > FORMAT_VERSION:
-            raise BundleError("The bundle was made by a newer version of Tastemaker; update it. Nothing was changed.")
-        members, counts = manifest.get("members"), manifest.get("counts")
-        good = isinstance(members, dict) and isinstance(counts, dict) and all(_is_description(said) for said in members.values())
-        if not good:
-            raise BundleError("The bundle's manifest is damaged. Nothing was changed.")
-        return manifest
-
-
 class _Import:
     """One reading of a checked bundle into a database and a file store."""
 
-    def __init__(self, database: Database, files: FileStore, bundle: _Bundle, owner_id: str | None) -> None:
+    def __init__(self, database: Database, stores: Stores, bundle: OpenBundle, owner_id: str | None) -> None:
         self._database = database
-        self._files = files
+        self._stores = stores
         self._bundle = bundle
         self._owner_id = owner_id
         self._heads: dict[str, str] = {}  # id of the last creation of each new conversation → owner
+        self._added: dict[str, set[str]] = {name: set() for name in TABLES}
         self._counts = {name: {"added": 0, "skipped": 0} for name in (*TABLES, "files")}
 
     def run(self) -> dict[str, dict[str, int]]:
         """Files first, then rows, so that no row is ever without its file; files are taken back when the rows fail."""
-        put: list[str] = []
+        put: list[tuple[FileStore, str]] = []
         try:
-            self._put_files(put)
+            self._put_files(FILES, self._stores.media, put)
+            self._put_files(ADAPTERS, self._stores.adapters, put, leave=self._adapters_here())
             with self._database.write() as uow:
                 for name, table in TABLES.items():
                     if self._owner_id is None or not is_backup_only(name):
@@ -176,20 +69,30 @@ class _Import:
                 self._check_heads(uow.connection)
                 uow.commit()
         except BaseException:
-            for name in put:
-                self._files.delete(name)
+            for store, name in reversed(put):
+                store.delete(name)
             raise
         return self._counts
 
-    def _put_files(self, put: list[str]) -> None:
-        for name, sha256 in self._bundle.media.items():
-            if self._files.exists(name):
-                if self._files.sha256(name) != sha256:
+    def _adapters_here(self) -> frozenset[str]:
+        """Adapters that are here keep the files they have, or have none."""
+        with self._database.read() as uow:
+            return uow.adapters.ids()
+
+    def _put_files(
+        self, prefix: str, store: FileStore, put: list[tuple[FileStore, str]], leave: frozenset[str] = frozenset()
+    ) -> None:
+        for name, sha256 in self._bundle.files(prefix).items():
+            if name.partition("/")[0] in leave:
+                self._counts["files"]["skipped"] += 1
+                continue
+            if store.exists(name):
+                if store.sha256(name) != sha256:
                     raise BundleError(f"A file {name} with other contents is here already. Nothing was changed.")
                 self._counts["files"]["skipped"] += 1
                 continue
-            put.append(name)
-            if self._files.put(name, self._bundle.chunks(name)) != sha256:
+            put.append((store, name))
+            if store.put(name, self._bundle.chunks(prefix + name)) != sha256:
                 raise BundleError(f"{name} in the bundle is damaged. Nothing was changed.")
             self._counts["files"]["added"] += 1
 
@@ -198,14 +101,20 @@ class _Import:
             "conversations": self._prepare_conversations,
             "ratings": _keep_current_ratings,
             "preferences": _keep_current_preferences,
+            "votes": _keep_current_votes,
+            "adapters": self._check_adapters,
         }.get(table.name, _prepare_nothing)
-        counts = self._counts[table.name]
+        counts, added = self._counts[table.name], self._added[table.name]
+        decided = self._decided(connection) if table is promotions else frozenset()
         for batch in rows.batches(self._bundle.rows(table)):
             new = self._new_rows(connection, table, list(batch))
+            if table is promotions:
+                new = [row for row in new if _subject(row) not in decided]
             counts["skipped"] += len(batch) - len(new)
             counts["added"] += len(new)
             self._check_links(connection, table, new)
             prepare(connection, new)
+            added.update(row["id"] for row in new if "id" in row)
             try:
                 if table is creations:
                     self._check_media(new)
@@ -219,11 +128,15 @@ class _Import:
 
     def _new_rows(self, connection: Connection, table: Table, batch: list[Row]) -> list[Row]:
         """Those that are not there yet, made the reader's own where that was asked."""
+        if table.name in PARTS_OF:  # they come with what they are part of
+            column, of = PARTS_OF[table.name]
+            return [row for row in batch if row[column] in self._added[of]]
         for row in batch:
             if self._owner_id is not None:
                 row["rater_id" if "rater_id" in row else "owner_id"] = self._owner_id
-        if table is settings:
-            return [row for row in batch if not _has_setting(connection, row)]
+        if table.name in KEYS:
+            there_already = _keys(connection, table, batch)
+            return [row for row in batch if identity(table, row) not in there_already]
         there = _owners(connection, table, [row["id"] for row in batch])
         if self._owner_id is not None and any(owner != self._owner_id for owner in there.values()):
             raise BundleError("The bundle has rows that somebody else has here already. Nothing was changed.")
@@ -252,17 +165,31 @@ class _Import:
 
     def _check_media(self, new: list[Row]) -> None:
         """A file comes in with its row, or is missing; a row may not point at a file that was here before."""
-        media = self._bundle.media
+        media = self._bundle.files(FILES)
         for row in new:
             name = row["media_name"]
             if name is None:
                 continue
             if not is_good_name(name):
                 raise BundleError("A creation has a bad file name. Nothing was changed.")
-            if name not in media and self._files.exists(name):
+            if name not in media and self._stores.media.exists(name):
                 raise BundleError("A creation refers to a file that is not in the bundle. Nothing was changed.")
             if name in media and row["media_sha256"] not in (None, media[name]):
                 raise BundleError("A creation and its file have different checksums. Nothing was changed.")
+
+    def _check_adapters(self, connection: Connection, new: list[Row]) -> None:
+        """As with media: a new adapter brings its files, or has none; it may not take over what lies here."""
+        files = self._bundle.files(ADAPTERS)
+        for row in new:
+            names = [f"{row['id']}/{name}" for name in ADAPTER_FILES]
+            if any(name not in files and self._stores.adapters.exists(name) for name in names):
+                raise BundleError("An adapter refers to files that are not in the bundle. Nothing was changed.")
+
+    def _decided(self, connection: Connection) -> frozenset[tuple[str, ...]]:
+        """What is promoted here stays so: switches of the same owner, task and base model do not come in."""
+        table = promotions.c
+        found = connection.execute(select(table.owner_id, table.task, table.base_model_id).distinct())
+        return frozenset(_subject(dict(row._mapping)) for row in found)
 
     def _prepare_conversations(self, connection: Connection, new: list[Row]) -> None:
         """The order of use is this database's own: those imported come in the order in which they were changed."""
@@ -303,6 +230,30 @@ def _keep_current_preferences(connection: Connection, new: list[Row]) -> None:
             here.add(key)
 
 
+def _keep_current_votes(connection: Connection, new: list[Row]) -> None:
+    ids = sorted({row["match_id"] for row in new if row["is_current"]})
+    statement = select(votes.c.rater_id, votes.c.match_id).where(votes.c.is_current, votes.c.match_id.in_(ids))
+    here = {(row.rater_id, row.match_id) for row in connection.execute(statement)}
+    for row in new:
+        key = (row["rater_id"], row["match_id"])
+        if row["is_current"] and key in here:
+            row["is_current"] = False
+        elif row["is_current"]:
+            here.add(key)
+
+
+def _subject(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["owner_id"], row["task"], row["base_model_id"])
+
+
+def _keys(connection: Connection, table: Table, batch: list[Row]) -> set[str]:
+    """The identities of those rows that are in the database."""
+    columns = [table.c[name] for name in KEYS[table.name]]
+    wanted = [tuple(row[column.name] for column in columns) for row in batch]
+    found = connection.execute(select(*columns).where(tuple_(*columns).in_(wanted)))
+    return {identity(table, dict(row._mapping)) for row in found}
+
+
 def _owners(connection: Connection, table: Table, ids: list[str]) -> dict[str, str]:
     """Id → owner (or rater) of those that are in the database."""
     owner = table.c.owner_id if "owner_id" in table.c else table.c.rater_id
@@ -311,54 +262,3 @@ def _owners(connection: Connection, table: Table, ids: list[str]) -> dict[str, s
         for row in connection.execute(select(table.c.id, owner.label("owner")).where(table.c.id.in_(batch))):
             found[row.id] = row.owner
     return found
-
-
-def _has_setting(connection: Connection, row: Row) -> bool:
-    statement = select(settings.c.seq).where(settings.c.owner_id == row["owner_id"], settings.c.key == row["key"])
-    return connection.execute(statement).first() is not None
-
-
-def _identity(table: Table, row: Row) -> str:
-    return f"{row['owner_id']}\0{row['key']}" if table is settings else str(row["id"])
-
-
-def _checked_infos(archive: zipfile.ZipFile, size_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """Members by name. Raises BundleError for a zip that no honest program makes."""
-    infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise BundleError("The bundle has too many members. Nothing was changed.")
-    by_name: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        mode = info.external_attr >> 16
-        if info.is_dir() or (stat.S_IFMT(mode) not in (0, stat.S_IFREG)) or info.flag_bits & _ENCRYPTED:
-            raise BundleError(f"The bundle has a member {info.filename!r} that is no plain file. Nothing was changed.")
-        # The name as it is in the zip: Python shortens one that has a NUL.
-        if info.orig_filename != info.filename or info.filename in by_name or "\\" in info.filename:
-            raise BundleError(f"The bundle has a bad or doubled name {info.filename!r}. Nothing was changed.")
-        by_name[info.filename] = info
-    # Members that share their bytes are how a small zip says a lot.
-    if sum(info.compress_size for info in infos) > size_bytes:
-        raise BundleError("The bundle's members overlap. Nothing was changed.")
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > max(FREE_BYTES, MAX_RATIO * size_bytes):
-        raise BundleError("The bundle would unpack to far more than it holds. Nothing was changed.")
-    return by_name
-
-
-def _is_description(said: Any) -> bool:
-    return isinstance(said, dict) and isinstance(said.get("sha256"), str) and isinstance(said.get("size_bytes"), int)
-
-
-def _lines(member: IO[bytes]) -> Iterator[bytes]:
-    buffered = io.BufferedReader(member, CHUNK_BYTES)  # type: ignore[type-var]
-    while line := buffered.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
-            raise BundleError("A row of the bundle is too long. Nothing was changed.")
-        yield line
-
-
-def _parsed(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} in the bundle is damaged. Nothing was changed.") from error

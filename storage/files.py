@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -128,6 +129,16 @@ class FileStore:
 
     def _files(self) -> list[Path]:
         return [path for path in self._root.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """All files that rows refer to."""
+
+    media: FileStore
+    """Of Creations."""
+    adapters: FileStore
+    """Of adapters: ID/adapter_config.json, ID/adapter_model.safetensors, ID/manifest.json."""
 
 
 def sync_folder(folder: Path) -> None:

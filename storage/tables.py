@@ -6,108 +6,42 @@ of Creations is not here: it is a different thing on each database (storage/sear
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.types import TypeDecorator
 
-from storage.errors import StorageError
+from storage.columns import PlainText, Seq, UtcTime, created_at, id_column, metadata, partial_index, seq
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-metadata = MetaData(naming_convention=NAMING)
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A timezone-aware UTC datetime; SQLite keeps it as text without the offset."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("times must carry their time zone")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class PlainText(TypeDecorator[str]):
-    """Text without NUL, which PostgreSQL cannot keep: both databases refuse it, so that every row can move between them."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is not None and "\0" in value:
-            raise StorageError("The text has a NUL character, which cannot be stored.")
-        return value
-
-
-# Rowid on SQLite must be plain INTEGER.
-Seq = BigInteger().with_variant(Integer(), "sqlite")
 _LIVE = text("trashed_at IS NULL")
 _TRASHED = text("trashed_at IS NOT NULL")
 _STATUS = "status IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')"
-
-
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    clause = text(where)
-    return Index(name, *columns, unique=unique, sqlite_where=clause, postgresql_where=clause)
-
-
-def _seq() -> Column[int]:
-    return Column("seq", Seq, primary_key=True, autoincrement=True)
-
-
-def _id() -> Column[str]:
-    return Column("id", PlainText, nullable=False, unique=True)
-
-
-def _created_at() -> Column[datetime]:
-    return Column("created_at", UtcTime, nullable=False)
-
+_TASK = "task IN ('text', 'image', 'summary')"
+_METHOD = "method IN ('sft', 'dpo', 'kto')"
+_SPLIT = "split IN ('train', 'held_out')"
 
 conversations = Table(
     "conversations",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("owner_id", PlainText, nullable=False),
     Column("title", PlainText, nullable=False),
     # No foreign key: head and creation would refer to each other. The repository checks it.
     Column("head_id", PlainText),
     Column("branched_from_id", PlainText),
     Column("system", PlainText, nullable=False),
-    _created_at(),
+    created_at(),
     Column("updated_at", UtcTime, nullable=False),
     Column("trashed_at", UtcTime),
     # Grows with every use: "most recently used first" must not depend on the clock.
@@ -120,8 +54,8 @@ conversations = Table(
 creations = Table(
     "creations",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("owner_id", PlainText, nullable=False),
     Column("kind", PlainText, nullable=False),
     Column("origin", PlainText, nullable=False),
@@ -147,7 +81,7 @@ creations = Table(
     Column("media_name", PlainText),
     Column("media_sha256", PlainText),
     Column("starred", Boolean, nullable=False),
-    _created_at(),
+    created_at(),
     Column("updated_at", UtcTime, nullable=False),
     Column("trashed_at", UtcTime),
     CheckConstraint("kind IN ('text', 'image', 'summary')", name="kind"),
@@ -162,12 +96,12 @@ creations = Table(
     ),
     Index("ix_creations_trash", "owner_id", "seq", sqlite_where=_TRASHED, postgresql_where=_TRASHED),
     Index("ix_creations_turn_id", "turn_id"),
-    _partial("ix_creations_conversation_id", "conversation_id", where="conversation_id IS NOT NULL"),
-    _partial("ix_creations_context_id", "context_id", where="context_id IS NOT NULL"),
-    _partial("ix_creations_parent_id", "parent_id", where="parent_id IS NOT NULL"),
-    _partial("ix_creations_job_id", "job_id", where="job_id IS NOT NULL"),
-    _partial("ix_creations_unfinished", "status", where="status IN ('queued', 'running')"),
-    _partial("ix_creations_media_name", "media_name", where="media_name IS NOT NULL"),
+    partial_index("ix_creations_conversation_id", "conversation_id", where="conversation_id IS NOT NULL"),
+    partial_index("ix_creations_context_id", "context_id", where="context_id IS NOT NULL"),
+    partial_index("ix_creations_parent_id", "parent_id", where="parent_id IS NOT NULL"),
+    partial_index("ix_creations_job_id", "job_id", where="job_id IS NOT NULL"),
+    partial_index("ix_creations_unfinished", "status", where="status IN ('queued', 'running')"),
+    partial_index("ix_creations_media_name", "media_name", where="media_name IS NOT NULL"),
     sqlite_autoincrement=True,
 )
 
@@ -183,8 +117,8 @@ creation_tags = Table(
 ratings = Table(
     "ratings",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("creation_id", PlainText, ForeignKey("creations.id", ondelete="RESTRICT"), nullable=False),
     # Of the same creation: filtering 100,000 creations by score is three times as fast with numbers as with ids.
     Column("creation_seq", Seq, ForeignKey("creations.seq", ondelete="RESTRICT"), nullable=False),
@@ -193,10 +127,10 @@ ratings = Table(
     Column("reasons", JSON, nullable=False),
     Column("comment", PlainText, nullable=False),
     Column("is_current", Boolean, nullable=False),
-    _created_at(),
+    created_at(),
     CheckConstraint("score >= -1 AND score <= 1", name="score"),
-    _partial("uq_ratings_current", "rater_id", "creation_id", where="is_current", unique=True),
-    _partial("ix_ratings_score", "rater_id", "score", "creation_seq", where="is_current AND score IS NOT NULL"),
+    partial_index("uq_ratings_current", "rater_id", "creation_id", where="is_current", unique=True),
+    partial_index("ix_ratings_score", "rater_id", "score", "creation_seq", where="is_current AND score IS NOT NULL"),
     Index("ix_ratings_creation_id", "creation_id"),
     sqlite_autoincrement=True,
 )
@@ -204,8 +138,8 @@ ratings = Table(
 preferences = Table(
     "preferences",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("rater_id", PlainText, nullable=False),
     Column("chosen_id", PlainText, ForeignKey("creations.id", ondelete="RESTRICT"), nullable=False),
     Column("rejected_id", PlainText, ForeignKey("creations.id", ondelete="RESTRICT"), nullable=False),
@@ -213,14 +147,14 @@ preferences = Table(
     Column("source", PlainText, nullable=False),
     Column("is_explicit", Boolean, nullable=False),
     Column("is_current", Boolean, nullable=False),
-    _created_at(),
+    created_at(),
     # The two ids in order: one current row for each unordered pair.
     Column("pair_low", PlainText, nullable=False),
     Column("pair_high", PlainText, nullable=False),
     CheckConstraint("outcome IN ('win', 'tie', 'both_bad')", name="outcome"),
     CheckConstraint("source IN ('pick', 'arena', 'edit', 'ratings', 'imported')", name="source"),
     CheckConstraint("pair_low < pair_high", name="pair"),
-    _partial("uq_preferences_current", "rater_id", "pair_low", "pair_high", where="is_current", unique=True),
+    partial_index("uq_preferences_current", "rater_id", "pair_low", "pair_high", where="is_current", unique=True),
     Index("ix_preferences_chosen_id", "chosen_id"),
     Index("ix_preferences_rejected_id", "rejected_id"),
     sqlite_autoincrement=True,
@@ -229,8 +163,8 @@ preferences = Table(
 jobs = Table(
     "jobs",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("owner_id", PlainText, nullable=False),
     Column("kind", PlainText, nullable=False),
     Column("status", PlainText, nullable=False),
@@ -240,24 +174,24 @@ jobs = Table(
     Column("result", JSON(none_as_null=True)),
     Column("error", PlainText),
     Column("attempts", Integer, nullable=False),
-    _created_at(),
+    created_at(),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
     CheckConstraint(_STATUS, name="status"),
-    _partial("uq_jobs_idempotency_key", "owner_id", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True),
-    _partial("ix_jobs_unfinished", "owner_id", "status", where="status IN ('queued', 'running')"),
+    partial_index("uq_jobs_idempotency_key", "owner_id", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True),
+    partial_index("ix_jobs_unfinished", "owner_id", "status", where="status IN ('queued', 'running')"),
     sqlite_autoincrement=True,
 )
 
 personas = Table(
     "personas",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("owner_id", PlainText, nullable=False),
     Column("name", PlainText, nullable=False),
     Column("system", PlainText, nullable=False),
-    _created_at(),
+    created_at(),
     Index("ix_personas_owner_id", "owner_id"),
     sqlite_autoincrement=True,
 )
@@ -265,14 +199,14 @@ personas = Table(
 models = Table(
     "models",
     metadata,
-    _seq(),
-    _id(),
+    seq(),
+    id_column(),
     Column("owner_id", PlainText, nullable=False),
     Column("name", PlainText, nullable=False),
     Column("task", PlainText, nullable=False),
     Column("source", PlainText, nullable=False),
     Column("config", JSON, nullable=False),
-    _created_at(),
+    created_at(),
     Index("ix_models_owner_id", "owner_id"),
     sqlite_autoincrement=True,
 )
@@ -280,10 +214,178 @@ models = Table(
 settings = Table(
     "settings",
     metadata,
-    _seq(),
+    seq(),
     Column("owner_id", PlainText, nullable=False),
     Column("key", PlainText, nullable=False),
     Column("value", JSON, nullable=False),
     UniqueConstraint("owner_id", "key"),
+    sqlite_autoincrement=True,
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    seq(),
+    id_column(),
+    Column("owner_id", PlainText, nullable=False),
+    Column("task", PlainText, nullable=False),
+    Column("method", PlainText, nullable=False),
+    Column("name", PlainText, nullable=False),
+    Column("sha256", PlainText, nullable=False),
+    Column("filter", JSON, nullable=False),
+    Column("counts", JSON, nullable=False),
+    created_at(),
+    CheckConstraint(_TASK, name="task"),
+    CheckConstraint(_METHOD, name="method"),
+    Index("ix_datasets_owner_id_sha256", "owner_id", "sha256"),
+    sqlite_autoincrement=True,
+)
+
+dataset_rows = Table(
+    "dataset_rows",
+    metadata,
+    seq(),
+    Column("dataset_id", PlainText, ForeignKey("datasets.id", ondelete="RESTRICT"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("split", PlainText, nullable=False),
+    Column("row", JSON, nullable=False),
+    CheckConstraint(_SPLIT, name="split"),
+    UniqueConstraint("dataset_id", "ordinal"),
+    sqlite_autoincrement=True,
+)
+
+# No foreign key: a source is a rating, a preference or a Creation, and another rater's is not in a bundle.
+dataset_sources = Table(
+    "dataset_sources",
+    metadata,
+    seq(),
+    Column("dataset_id", PlainText, ForeignKey("datasets.id", ondelete="RESTRICT"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("source_id", PlainText, nullable=False),
+    UniqueConstraint("dataset_id", "ordinal", "source_id"),
+    Index("ix_dataset_sources_source_id", "source_id"),
+    sqlite_autoincrement=True,
+)
+
+prompt_splits = Table(
+    "prompt_splits",
+    metadata,
+    seq(),
+    Column("owner_id", PlainText, nullable=False),
+    Column("task", PlainText, nullable=False),
+    Column("prompt_sha256", PlainText, nullable=False),
+    Column("split", PlainText, nullable=False),
+    CheckConstraint(_TASK, name="task"),
+    CheckConstraint(_SPLIT, name="split"),
+    UniqueConstraint("owner_id", "task", "prompt_sha256"),
+    sqlite_autoincrement=True,
+)
+
+run_events = Table(
+    "run_events",
+    metadata,
+    seq(),
+    Column("job_id", PlainText, ForeignKey("jobs.id", ondelete="RESTRICT"), nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("kind", PlainText, nullable=False),
+    Column("body", JSON, nullable=False),
+    UniqueConstraint("job_id", "n"),
+    sqlite_autoincrement=True,
+)
+
+# A run is a job, and jobs are in backups only: no foreign key to it, here and in matches and promotions.
+adapters = Table(
+    "adapters",
+    metadata,
+    seq(),
+    id_column(),
+    Column("owner_id", PlainText, nullable=False),
+    Column("task", PlainText, nullable=False),
+    Column("name", PlainText, nullable=False),
+    Column("base_model_id", PlainText, nullable=False),
+    Column("base_sha256", PlainText, nullable=False),
+    Column("run_id", PlainText),
+    Column("dataset_id", PlainText, ForeignKey("datasets.id", ondelete="RESTRICT")),
+    Column("method", PlainText, nullable=False),
+    Column("recipe", PlainText, nullable=False),
+    Column("sha256", PlainText, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    created_at(),
+    Column("removed_at", UtcTime),
+    CheckConstraint(_TASK, name="task"),
+    CheckConstraint(_METHOD, name="method"),
+    Index("ix_adapters_owner_id", "owner_id"),
+    partial_index("ix_adapters_dataset_id", "dataset_id", where="dataset_id IS NOT NULL"),
+    sqlite_autoincrement=True,
+)
+
+adapter_marks = Table(
+    "adapter_marks",
+    metadata,
+    seq(),
+    Column("adapter_id", PlainText, ForeignKey("adapters.id", ondelete="RESTRICT"), nullable=False),
+    Column("source_id", PlainText, nullable=False),
+    UniqueConstraint("adapter_id", "source_id"),
+    sqlite_autoincrement=True,
+)
+
+matches = Table(
+    "matches",
+    metadata,
+    seq(),
+    id_column(),
+    Column("owner_id", PlainText, nullable=False),
+    Column("evaluation_id", PlainText, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("prompt", PlainText, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Column("is_held_out", Boolean, nullable=False),
+    Column("left_adapter_id", PlainText, nullable=False),
+    Column("left_sha256", PlainText, nullable=False),
+    Column("left_output", PlainText, nullable=False),
+    Column("right_adapter_id", PlainText, nullable=False),
+    Column("right_sha256", PlainText, nullable=False),
+    Column("right_output", PlainText, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    created_at(),
+    UniqueConstraint("owner_id", "evaluation_id", "ordinal"),
+    sqlite_autoincrement=True,
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    seq(),
+    id_column(),
+    Column("match_id", PlainText, ForeignKey("matches.id", ondelete="RESTRICT"), nullable=False),
+    Column("rater_id", PlainText, nullable=False),
+    Column("choice", PlainText),
+    Column("left_sha256", PlainText, nullable=False),
+    Column("right_sha256", PlainText, nullable=False),
+    Column("is_current", Boolean, nullable=False),
+    created_at(),
+    CheckConstraint("choice IN ('left', 'right', 'tie', 'bad')", name="choice"),
+    partial_index("uq_votes_current", "rater_id", "match_id", where="is_current", unique=True),
+    Index("ix_votes_match_id", "match_id"),
+    sqlite_autoincrement=True,
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    seq(),
+    id_column(),
+    Column("owner_id", PlainText, nullable=False),
+    Column("task", PlainText, nullable=False),
+    Column("base_model_id", PlainText, nullable=False),
+    Column("adapter_id", PlainText, nullable=False),
+    Column("previous_id", PlainText, nullable=False),
+    Column("evaluation_id", PlainText),
+    Column("override", PlainText, nullable=False),
+    Column("gate", JSON, nullable=False),
+    created_at(),
+    CheckConstraint(_TASK, name="task"),
+    Index("ix_promotions_owner_id_task_base_model_id_seq", "owner_id", "task", "base_model_id", "seq"),
     sqlite_autoincrement=True,
 )

@@ -12,14 +12,20 @@ from types import TracebackType
 from sqlalchemy import Connection, Engine
 
 from storage.errors import DatabaseBusyError, StorageError
+from storage.repositories.adapters import AdapterRepository
 from storage.repositories.conversations import ConversationRepository
 from storage.repositories.creations import CreationRepository
+from storage.repositories.datasets import DatasetRepository
 from storage.repositories.jobs import JobRepository
+from storage.repositories.matches import MatchRepository
 from storage.repositories.models import ModelRepository
 from storage.repositories.personas import PersonaRepository
 from storage.repositories.preferences import PreferenceRepository
+from storage.repositories.promotions import PromotionRepository
 from storage.repositories.ratings import RatingRepository
+from storage.repositories.run_events import RunEventRepository
 from storage.repositories.settings import SettingRepository
+from storage.repositories.votes import VoteRepository
 
 WRITE_WAIT_S = 30.0
 
@@ -56,6 +62,12 @@ class UnitOfWork:
     personas: PersonaRepository
     models: ModelRepository
     settings: SettingRepository
+    datasets: DatasetRepository
+    run_events: RunEventRepository
+    adapters: AdapterRepository
+    matches: MatchRepository
+    votes: VoteRepository
+    promotions: PromotionRepository
 
     def __init__(self, engine: Engine, lock: WriteLock | None = None) -> None:
         self._engine = engine
@@ -85,6 +97,12 @@ class UnitOfWork:
         self.personas = PersonaRepository(connection)
         self.models = ModelRepository(connection)
         self.settings = SettingRepository(connection)
+        self.datasets = DatasetRepository(connection)
+        self.run_events = RunEventRepository(connection)
+        self.adapters = AdapterRepository(connection)
+        self.matches = MatchRepository(connection)
+        self.votes = VoteRepository(connection)
+        self.promotions = PromotionRepository(connection)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -58,9 +58,10 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_endpoint_has_a_section_with_both_examples() -> None:
-    source = (ROOT / "ui" / "api.py").read_text(encoding="utf-8")
+    source = "\n".join((ROOT / "ui" / name).read_text(encoding="utf-8") for name in ("api.py", "api_learning.py"))
     names = re.findall(r'"(\w+)": \w+', " ".join(re.findall(r"^    return ({.+})$", source, re.M)))
     assert {"write", "edit", "rate", "prefer", "library", "export", "import", "run", "cancel"} <= set(names)
+    assert {"dataset", "train", "evaluate", "match", "vote", "promote"} <= set(names)
     for name in names:
         section = re.search(rf"^## /{name}$(.*?)(?=^## |\Z)", API, re.M | re.S)
         assert section, f"/{name} has no section in docs/api.md"
@@ -72,6 +73,22 @@ def test_every_write_option_is_documented() -> None:
 
     section = API.split("## /write", 1)[1].split("## /edit", 1)[0]
     assert not [name for name in WriteOptions.__dataclass_fields__ if f"| `{name}` |" not in section]
+
+
+@pytest.mark.parametrize(("name", "after"), [("train", "evaluate"), ("evaluate", "match")])
+def test_every_option_of_learning_is_documented(name: str, after: str) -> None:
+    from engine.types import EvaluateOptions, TrainOptions
+
+    section = API.split(f"## /{name}\n", 1)[1].split(f"## /{after}\n", 1)[0]
+    options = {"train": TrainOptions, "evaluate": EvaluateOptions}[name]
+    assert not [option for option in options.__dataclass_fields__ if f"| `{option}` |" not in section]
+
+
+def test_every_setting_of_a_training_is_documented() -> None:
+    from engine.training.args import setting_names
+
+    learning = (ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
+    assert not [setting for setting in setting_names() if setting != "method" and f"| `{setting}` |" not in learning]
 
 
 def test_languages_have_the_same_words() -> None:

@@ -5,11 +5,13 @@ Every byte is a token, so any text can be said, and characters of several bytes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from engine.device import Device
+from engine.models.adapters import AdapterRef
 from engine.models.catalog import ModelSpec
 from engine.text.local import LocalTextModel, load_local
 
@@ -42,25 +44,46 @@ def make_model(folder: Path, *, seed: int = 0, context_length: int = 512, templa
     folder.mkdir(parents=True, exist_ok=True)
     size = make_tokenizer(folder / "tokenizer.json")
     torch.manual_seed(seed)
-    settings = LlamaConfig(
-        vocab_size=size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=context_length,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-        initializer_range=0.3,
-        **config,
-    )
-    LlamaForCausalLM(settings).save_pretrained(folder)
+    settings: dict[str, Any] = {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": context_length,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+        "initializer_range": 0.3,
+    }
+    LlamaForCausalLM(LlamaConfig(**{**settings, **config})).save_pretrained(folder)
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": START, "eos_token": END}), encoding="utf-8")
     if template is not None:
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     return folder
+
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def make_adapter(model: Path, folder: Path, *, seed: int = 0, rank: int = 4, targets: tuple[str, ...] = LINEARS) -> AdapterRef:
+    """Write a random LoRA for the model in `model` as PEFT writes it to `folder`; strong enough to change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets), task_type="CAUSAL_LM"),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data = torch.randn(weight.shape, generator=generator) * (0.3 / weight.shape[1] ** 0.5)
+    adapted.save_pretrained(folder)
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    return AdapterRef(folder.name, hashlib.sha256(weights).hexdigest(), folder)
 
 
 def tiny_spec(folder: Path, model_id: str = "tiny", *, context_length: int = 512) -> ModelSpec:

@@ -7,25 +7,31 @@ sentence that begins with its code in brackets. Knows the names and shapes outsi
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, get_type_hints
 
 import gradio as gr
 
-from engine.errors import BadOptionError, NotFoundError, StudioError
+from engine.errors import BadOptionError
 from engine.studio import Studio
 from engine.types import PreferOptions, RateOptions, WriteOptions, WriteRequest, options_from_json
 from storage.records import LOCAL_OWNER, CreationFilter, LibraryItem
+from ui import api_learning
+from ui.api_edge import (
+    TASKS,
+    Answer,
+    JobFailedError,
+    Options,
+    Owner,
+    guarded,
+    guarded_stream,
+    id_of,
+    known_options,
+    object_of,
+    task_of,
+)
 from ui.uploads import uploaded_file
-
-Answer: TypeAlias = dict[str, Any]
-Options: TypeAlias = dict[str, Any] | None
-Owner: TypeAlias = Callable[[gr.Request | None], str]
-logger = logging.getLogger("tastemaker.api")
 
 FILTER_NAMES = {"model": "model_id", "adapter": "adapter_id", "from": "created_from", "to": "created_to"}
 """What a filter is called outside → the field of CreationFilter; all others have the same name."""
@@ -34,7 +40,6 @@ FILTER_TYPES: dict[str, tuple[type, ...]] = {
     "min_score": (int, float), "max_score": (int, float),
     "rated": (bool,), "starred": (bool,), "trashed": (bool,), "from": (str,), "to": (str,),
 }  # fmt: skip
-KINDS = ("text", "image", "summary")
 EXPORT_FORMATS = ("sft", "dpo", "kto", "csv", "bundle")
 
 
@@ -45,17 +50,18 @@ def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None
         **_judge(studio, owner),
         **_keep(studio, owner),
         **_jobs(studio, owner),
+        **api_learning.endpoints(studio, owner),
     }.items():
         # Gradio reads the hints as they stand, and postponed ones are only strings.
         endpoint.__annotations__ = {**get_type_hints(endpoint), "return": Answer}
-        guarded = _guarded_stream(endpoint) if name == "write" else _guarded(endpoint)
-        gr.api(guarded, api_name=name, concurrency_limit=None)
+        safe = guarded_stream(endpoint) if name == "write" else guarded(endpoint)
+        gr.api(safe, api_name=name, concurrency_limit=None)
 
 
 def _create(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
     async def write(prompt: str, options: Options = None, request: gr.Request | None = None) -> AsyncIterator[Answer]:
         """Write an answer: the same object at each update, at last with done: true. Closing the call never stops the job."""
-        known = dict(_object(options, "Options"))
+        known = dict(object_of(options, "Options"))
         key = known.pop("idempotency_key", None)
         if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
             raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
@@ -78,15 +84,15 @@ def _create(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
         yield answer
         last = None
         async for last in studio.jobs.follow(whose, started.job_id):
-            answer = {**answer, **_written(last.data, started.creation_ids)}
+            answer = {**answer, **_written(last.data, dict(zip(started.creation_ids, started.seeds, strict=True)))}
             yield answer
         if last is not None and last.status == "failed":
-            raise _JobFailedError(last.error_code, last.error)
+            raise JobFailedError(last.error_code, last.error)
         yield {**answer, "done": True}
 
     def edit(creation_id: str, text: str, request: gr.Request | None = None) -> Answer:
         """Keep a changed answer as a version that beats the original."""
-        edited = studio.text.edit(owner(request), _id(creation_id, "creation_id"), text)
+        edited = studio.text.edit(owner(request), id_of(creation_id, "creation_id"), text)
         return {"creation_id": edited.creation_id, "preference_id": edited.preference_id}
 
     return {"write": write, "edit": edit}
@@ -98,7 +104,7 @@ def _judge(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
         if score is not None and (isinstance(score, bool) or not isinstance(score, (int, float)) or not -1 <= score <= 1):
             raise BadOptionError("The score must be a number from -1 to 1, or null to withdraw it.")
         whose, wish = owner(request), options_from_json(RateOptions, options)
-        result = studio.feedback.rate(whose, whose, _id(creation_id, "creation_id"), score, wish)
+        result = studio.feedback.rate(whose, whose, id_of(creation_id, "creation_id"), score, wish)
         return {"rating_id": result.rating_id, "counts": result.counts, "next_training_in": result.next_training_in}
 
     def prefer(
@@ -109,8 +115,8 @@ def _judge(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
         rejected = rejected_id if isinstance(rejected_id, list) else [rejected_id]
         if not rejected:
             raise BadOptionError('Give at least one id in "rejected_id".')
-        ids = tuple(_id(item, "rejected_id") for item in rejected)
-        kept = studio.feedback.prefer(whose, whose, _id(chosen_id, "chosen_id"), ids, wish)
+        ids = tuple(id_of(item, "rejected_id") for item in rejected)
+        kept = studio.feedback.prefer(whose, whose, id_of(chosen_id, "chosen_id"), ids, wish)
         return {"preference_ids": list(kept)}
 
     return {"rate": rate, "prefer": prefer}
@@ -127,21 +133,21 @@ def _keep(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
 
     def export(options: Options = None, request: gr.Request | None = None) -> Answer:
         """Write ratings as training rows, a table or a bundle; answers with the address to get the file from."""
-        wish = _known(options, ("format", "task", "filter", "dataset"))
-        chosen, task = wish.get("format", "bundle"), wish.get("task", "text")
+        wish = known_options(options, ("format", "task", "filter", "dataset"))
+        chosen, task = wish.get("format", "bundle"), task_of(wish.get("task", "text"))
         if chosen not in EXPORT_FORMATS:
             raise BadOptionError(f'Option "format" must be one of {", ".join(EXPORT_FORMATS)}.')
-        if task not in KINDS:
-            raise BadOptionError(f'Option "task" must be one of {", ".join(KINDS)}.')
-        if wish.get("dataset") is not None:
-            raise NotFoundError("Nothing with this id.")  # frozen datasets come from /dataset, which this version does not have
-        whose = owner(request)
-        file = studio.exports.export(whose, whose, format=chosen, task=task, filter=creation_filter(wish.get("filter")))
+        whose, chosen_filter = owner(request), creation_filter(wish.get("filter"))
+        dataset_id = wish.get("dataset")
+        if dataset_id is None:
+            file = studio.exports.export(whose, whose, format=chosen, task=task, filter=chosen_filter)
+        else:
+            file = studio.exports.export_dataset(whose, id_of(dataset_id, "dataset"))
         return {"url": f"/exports/{file.id}"}
 
     def import_(file: Any, options: Options = None, request: gr.Request | None = None) -> Answer:
         """Add an uploaded bundle or training rows to the library."""
-        _known(options, ())
+        known_options(options, ())
         whose = owner(request)
         result = studio.exports.import_file(whose, whose, uploaded_file(file.get("path") if isinstance(file, Mapping) else file))
         return {
@@ -156,24 +162,22 @@ def _keep(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
 def _jobs(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
     def run(job_id: str, request: gr.Request | None = None) -> Answer:
         """How a job stands."""
-        job = studio.jobs.get(owner(request), _id(job_id, "job_id"))
-        progress, result = job.progress or {}, job.result or {}
+        whose = owner(request)
+        job = studio.jobs.get(whose, id_of(job_id, "job_id"))
+        progress = job.progress or {}
         return {
             "status": job.status,
             "phase": progress.get("phase") or None,
             "step": progress.get("step"),
             "total": progress.get("total"),
             "eta_s": progress.get("eta_s"),
-            "metrics": result.get("metrics", {}),
-            "samples": result.get("samples", []),
-            "adapter_id": result.get("adapter_id"),
-            "result": job.result,
+            **api_learning.learned(studio, whose, job),
             "error": job.error,
         }
 
     def cancel(job_id: str, request: gr.Request | None = None) -> Answer:
         """Stop a job within a step. What it made so far is kept."""
-        return {"status": studio.jobs.cancel(owner(request), _id(job_id, "job_id"))}
+        return {"status": studio.jobs.cancel(owner(request), id_of(job_id, "job_id"))}
 
     return {"run": run, "cancel": cancel}
 
@@ -182,15 +186,15 @@ def creation_filter(filters: object, *, query: str = "") -> CreationFilter:
     """A CreationFilter from its JSON form. Raises BadOptionError that names an unknown or bad filter."""
     if not isinstance(query, str):
         raise BadOptionError("The query must be text.")
-    known = _known(filters, tuple(FILTER_TYPES), what="filter")
+    known = known_options(filters, tuple(FILTER_TYPES), what="filter")
     values: dict[str, Any] = {}
     for name, value in known.items():
         if value is None:
             continue
         if not isinstance(value, FILTER_TYPES[name]) or (isinstance(value, bool) and bool not in FILTER_TYPES[name]):
             raise BadOptionError(f'Filter "{name}" has the wrong type.')
-        if name == "kind" and value not in KINDS:
-            raise BadOptionError(f'Filter "kind" must be one of {", ".join(KINDS)}.')
+        if name == "kind" and value not in TASKS:
+            raise BadOptionError(f'Filter "kind" must be one of {", ".join(TASKS)}.')
         values[FILTER_NAMES.get(name, name)] = _time(name, value) if name in ("from", "to") else value
     return CreationFilter(query=query, **values)
 
@@ -215,22 +219,17 @@ def library_row(item: LibraryItem) -> Answer:
     }
 
 
-class _JobFailedError(StudioError):
-    """A job's own failure, under the code that the job recorded."""
-
-    def __init__(self, code: str | None, message: str | None) -> None:
-        super().__init__(message or "The job failed.")
-        self.job_code = code or "error"
-
-
-def _written(data: Mapping[str, Any], ids: tuple[str, ...]) -> Answer:
-    """The parallel lists of /write from a job's live data, in the order of `ids`."""
+def _written(data: Mapping[str, Any], seeds: Mapping[str, int]) -> Answer:
+    """The parallel lists of /write from a job's live data, in the order of `seeds` (id -> seed); best first once ranked."""
+    ids = data.get("ranking") or list(seeds)
     rows = {row["id"]: row for row in data.get("creations", ())}
     ordered = [rows.get(id_, {}) for id_ in ids]
     first = [row["ttft_s"] for row in ordered if row.get("ttft_s") is not None]
     speeds = [row["tokens_per_s"] for row in ordered if row.get("tokens_per_s") is not None]
     notices = data.get("notices")
     return {
+        "creation_ids": list(ids),
+        "seeds": [seeds[id_] for id_ in ids],
         "texts": [row.get("text") or "" for row in ordered],
         "tokens": [row.get("tokens") or 0 for row in ordered],
         "ttft_s": min(first) if first else None,
@@ -239,63 +238,9 @@ def _written(data: Mapping[str, Any], ids: tuple[str, ...]) -> Answer:
     }
 
 
-def _object(value: object, what: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise BadOptionError(f"{what} must be one JSON object or null.")
-    return value
-
-
-def _known(value: object, names: tuple[str, ...], *, what: str = "option") -> Mapping[str, Any]:
-    given = _object(value, f"{what.capitalize()}s")
-    unknown = sorted(str(name) for name in given if name not in names)
-    if unknown:
-        raise BadOptionError(f"Unknown {what}: {', '.join(f'{name!r}' for name in unknown)}.".replace("'", '"'))
-    return given
-
-
-def _id(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise BadOptionError(f'"{name}" must be text.')
-    return value
-
-
 def _time(name: str, value: str) -> datetime:
     try:
         time = datetime.fromisoformat(value)
     except ValueError as error:
         raise BadOptionError(f'Filter "{name}" must be a date or time such as 2026-11-23 or 2026-11-23T10:00:00Z.') from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _spoken(error: Exception) -> gr.Error:
-    if isinstance(error, StudioError):
-        code = error.job_code if isinstance(error, _JobFailedError) else error.code
-        return gr.Error(f"[{code}] {error.message}", print_exception=False)
-    error_id = secrets.token_hex(3)
-    logger.error("unexpected error %s", error_id, exc_info=error)
-    return gr.Error(f"[error] Something went wrong (id {error_id}); the studio's log says more.", print_exception=False)
-
-
-def _guarded(fn: Callable[..., Answer]) -> Callable[..., Answer]:
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Answer:
-        try:
-            return fn(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets one sentence and the log the rest
-            raise _spoken(error) from None
-
-    return call
-
-
-def _guarded_stream(fn: Callable[..., AsyncIterator[Answer]]) -> Callable[..., AsyncIterator[Answer]]:
-    @functools.wraps(fn)
-    async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Answer]:
-        try:
-            async for answer in fn(*args, **kwargs):
-                yield answer
-        except Exception as error:  # noqa: BLE001 - the same edge for streams
-            raise _spoken(error) from None
-
-    return stream

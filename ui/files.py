@@ -1,8 +1,10 @@
-"""Our own files over HTTP: scripts and styles, words, a Creation's media, exports. Every owner check is in the services."""
+"""Our own files over HTTP: scripts, styles, words, media, exports, pictures of runs. Every owner check is in the services."""
 
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -34,7 +36,7 @@ class VersionedFiles(StaticFiles):
 
 
 def add_file_routes(app: FastAPI, studio: Studio) -> None:
-    """Mount /assets/{js,css}, /assets/words, /media and /exports. Gradio's own /assets/<file> is not touched."""
+    """Mount /assets/{js,css}, /assets/words, /media, /exports and /runs. Gradio's own /assets/<file> is not touched."""
     for folder in ("js", "css"):
         app.mount(f"/assets/{folder}", VersionedFiles(directory=ASSETS_DIR / folder), name=folder)
 
@@ -46,19 +48,24 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/media/{creation_id}")
     def media(creation_id: str) -> Response:
-        try:
-            path = studio.library.media_path(LOCAL_OWNER, creation_id)
-        except StudioError as error:
-            return JSONResponse({"detail": error.message}, status_code=404)
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        if kind in SHOWN_TYPES:
-            return FileResponse(path, media_type=kind)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        return _sent(lambda: studio.library.media_path(LOCAL_OWNER, creation_id))
 
     @app.get("/exports/{export_id}")
     def exports(export_id: str) -> Response:
-        try:
-            path = studio.exports.path_of(LOCAL_OWNER, export_id)
-        except StudioError as error:
-            return JSONResponse({"detail": error.message}, status_code=404)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        return _sent(lambda: studio.exports.path_of(LOCAL_OWNER, export_id))
+
+    @app.get("/runs/{run_id}/run.png")
+    def run_picture(run_id: str) -> Response:
+        return _sent(lambda: studio.training.picture(LOCAL_OWNER, run_id), {"cache-control": "no-cache"})
+
+
+def _sent(find: Callable[[], Path], headers: Mapping[str, str] | None = None) -> Response:
+    """The file that a service finds for its owner: a picture in place, anything else as a download; 404 when there is none."""
+    try:
+        path = find()
+    except StudioError as error:
+        return JSONResponse({"detail": error.message}, status_code=404)
+    kind = mimetypes.guess_type(path.name)[0]
+    if kind in SHOWN_TYPES:
+        return FileResponse(path, media_type=kind, headers=headers)
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage.records import ConversationRecord, CreationRecord, RatingRecord
+from storage.records import BASE, ConversationRecord, CreationRecord, RatingRecord
 from ui.i18n import Translator
 from ui.view import markdown
 
@@ -69,7 +69,9 @@ def answer_view(
         "edited": creation.origin == "edited",
         "can_continue": creation.origin == "generated" and _ended_early(creation),
         "can_reproduce": creation.origin == "generated" and creation.status == "done",
-        "figures": figures(creation, t, names),
+        "figures": figures(creation, t, names)[: -1 if adapter_view(creation, names) else None],
+        "adapter": adapter_view(creation, names),
+        "taste_rank": (creation.params.get("taste") or {}).get("rank"),
         "seed": creation.seed if creation.origin == "generated" else None,
         "rating": rating_view(ratings.get(creation.id)),
     }
@@ -100,7 +102,7 @@ def state_note(creation: CreationRecord, t: Translator) -> str:
 
 
 def figures(creation: CreationRecord, t: Translator, names: Mapping[str, str]) -> list[str]:
-    """The small grey line: tokens, speed, model, adapter. The seed follows as a button."""
+    """The small grey line: tokens, speed, model, adapter. Under an answer the adapter's name and the seed are buttons."""
     if creation.origin != "generated":
         return [t("write.edited_by_you") if creation.origin == "edited" else t("write.imported")]
     parts = []
@@ -111,8 +113,16 @@ def figures(creation: CreationRecord, t: Translator, names: Mapping[str, str]) -
     if creation.tokens_per_s:
         parts.append(t("write.speed", speed=speed_text(creation.tokens_per_s)))
     parts.append(names.get(creation.model_id, creation.model_id))
-    parts.append(t("frame.adapter.base") if creation.adapter_id == "base" else creation.adapter_id)
+    adapter_id = creation.adapter_id
+    parts.append(t("frame.adapter.base") if adapter_id == BASE else names.get(adapter_id, adapter_id[:8]))
     return parts
+
+
+def adapter_view(creation: CreationRecord, names: Mapping[str, str]) -> dict[str, str] | None:
+    """{id, name} of the adapter that wrote it; None for the base model and for what no model wrote."""
+    if creation.adapter_id == BASE or creation.origin != "generated":
+        return None
+    return {"id": creation.adapter_id, "name": names.get(creation.adapter_id, creation.adapter_id[:8])}
 
 
 def speed_text(tokens_per_s: float) -> str:

@@ -27,11 +27,12 @@ Tastemaker.parts.composer = (write, main) => {
   const tune = h("button", { class: "tm-icon-button", type: "button", id: "settings-toggle", "aria-expanded": "false", "aria-label": t("write.settings"), title: t("write.settings"),
     onclick: fold }, icon("sliders"));
   const panel = Tastemaker.parts.sampling(write);
+  const taste = Tastemaker.parts.taste(write, { getCount, setCount });
   const hint = h("span", { class: "tm-small wr-hint" });
 
   const box = h("div", { class: "wr-box" }, h("div", { id: "prompt" }, prompt),
-    h("div", { class: "wr-tools" }, templates, persona, count, tune, h("span", { class: "tm-topline-gap" }), hint, stop, create));
-  main.append(h("div", { class: "wr-composer" }, panel.node, box));
+    h("div", { class: "wr-tools" }, templates, persona, count, taste.toggle, tune, h("span", { class: "tm-topline-gap" }), hint, stop, create));
+  main.append(h("div", { class: "wr-composer" }, panel.node, box, taste.line));
   panel.node.id = "sampling";
   panel.draw(); // the button that shows whether something is changed exists only now
 
@@ -118,7 +119,7 @@ Tastemaker.parts.composer = (write, main) => {
     }
     const from = write.wanted;
     try {
-      await write.start({ prompt: text, options: { ...options(), n: getCount() }, key });
+      await write.start({ prompt: text, options: { ...options(), n: getCount(), ...taste.options() }, key });
       key = Tastemaker.newKey();
       if (prompt.value === text) prompt.value = "";
       store.set(draftKey(from), null);
@@ -142,10 +143,11 @@ Tastemaker.parts.composer = (write, main) => {
 
   // ------------------------------------------------------------ how many, settings
 
-  const getCount = () => Number(store.get("at-once")) || 1;
+  function getCount() { return Number(store.get("at-once")) || 1; }
   function setCount(n) {
     store.set("at-once", n === 1 ? null : String(n));
     drawCount();
+    taste.draw();
   }
   function drawCount() {
     for (const button of count.querySelectorAll("button")) button.setAttribute("aria-checked", String(Number(button.dataset.n) === getCount()));

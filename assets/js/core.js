@@ -9,7 +9,7 @@ window.Tastemaker = window.Tastemaker || {};
   T.widgets = T.widgets || {};
   T.words = T.words || {};
   T.hosts = [];
-  const PAGES = ["write", "library", "models", "settings"];
+  const PAGES = ["write", "library", "train", "arena", "models", "settings"];
 
   // ---------------------------------------------------------------- drawing
 
@@ -148,7 +148,7 @@ window.Tastemaker = window.Tastemaker || {};
 
   T.address = () => {
     const query = new URLSearchParams(location.search);
-    return { tab: PAGES.includes(query.get("tab")) ? query.get("tab") : "write", c: query.get("c"), item: query.get("item") };
+    return { tab: PAGES.includes(query.get("tab")) ? query.get("tab") : "write", c: query.get("c"), item: query.get("item"), run: query.get("run") };
   };
 
   T.page = () => document.documentElement.dataset.page || "write";
@@ -156,7 +156,7 @@ window.Tastemaker = window.Tastemaker || {};
   /** Show a page and write its address; values that are null leave the address. */
   T.navigate = (page, values = {}, { push = true } = {}) => {
     const query = new URLSearchParams(location.search);
-    if (page !== T.page()) query.delete("item");
+    if (page !== T.page()) for (const name of ["item", "run"]) query.delete(name);
     for (const [name, value] of Object.entries(values)) {
       if (value) query.set(name, value);
       else query.delete(name);
@@ -221,18 +221,20 @@ window.Tastemaker = window.Tastemaker || {};
     }
   }
 
+  let scriptsAreLoaded = false;
   T.drain = () => {
+    if (!scriptsAreLoaded) return; // a widget may be made of several files
     const queue = window.TastemakerQueue || [];
     for (const mount of [...queue]) {
       const widget = T.widgets[mount.name];
-      if (!widget) continue; // its script is still loading; drain runs again then
+      if (!widget) continue;
       queue.splice(queue.indexOf(mount), 1);
       const host = new Host(mount);
       T.hosts.push(host);
       try { widget(host); } catch (error) { console.error(`widget ${mount.name}:`, error); } // one broken widget leaves the others alone
     }
   };
-  document.addEventListener("DOMContentLoaded", T.drain);
+  document.addEventListener("DOMContentLoaded", () => { scriptsAreLoaded = true; T.drain(); });
 
   // ---------------------------------------------------------------- theme
 

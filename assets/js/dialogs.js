@@ -67,7 +67,7 @@
     const { h, t } = T;
     const ctrl = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
     const rows = [[[ctrl, "Enter"], "create"], [["Esc"], "stop"], [["/"], "focus"], [["←", "→"], "versions"], [["1", "–", "5"], "rate"],
-      [["1", "–", "4"], "pick"], [["?"], "keys"]];
+      [["1", "–", "4"], "pick"], [["←", "→", "↓", "↑"], "vote"], [["u"], "undo"], [["?"], "keys"]];
     T.dialog(t("frame.keys"), h("dl", { class: "tm-keys" }, rows.flatMap(([keys, name]) => [
       h("dt", {}, keys.map((key) => (key === "–" ? "–" : h("kbd", { class: "tm-kbd" }, key)))), h("dd", {}, t(`frame.key.${name}`))])));
   };

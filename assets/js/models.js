@@ -21,6 +21,8 @@ Tastemaker.widgets.models = (host) => {
   const tasks = h("div", { class: "mo-tasks" });
   host.root.append(h("div", { class: "mo-page" }, h("header", { class: "mo-head" }, h("h1", {}, t("models.title")), add), machine, offline, tasks));
 
+  const adapters = Tastemaker.parts.modelAdapters(ask);
+
   // ------------------------------------------------------------ asking
 
   async function ask(type, payload = {}, options = {}) {
@@ -97,7 +99,7 @@ Tastemaker.widgets.models = (host) => {
     const progress = node.querySelector(".mo-progress");
     // While it is fetched only the figures change: the Cancel button under the pointer stays the same.
     if (progress && card.job_id && node.phase === card.phase) drawProgress(progress, card);
-    else clear(node, header(card), h("p", { class: "mo-about" }, card.description || card.origin), facts(card), fit(card), card.error ? h("p", { class: "mo-error", role: "alert" }, icon("warning"), h("span", {}, card.error)) : null, actions(card));
+    else clear(node, header(card), h("p", { class: "mo-about" }, card.description || card.origin), facts(card), fit(card), card.error ? h("p", { class: "mo-error", role: "alert" }, icon("warning"), h("span", {}, card.error)) : null, adapters(card), actions(card));
     node.signature = signature;
     node.phase = card.phase;
     node.dataset.state = card.job_id ? "getting" : card.state;

@@ -3,7 +3,8 @@
 
 Tastemaker.widgets.rail = (host) => {
   const { h, t, icon } = Tastemaker;
-  const TABS = [["write", "pen"], ["library", "library"], ["models", "models"], ["settings", "settings"]];
+  const TABS = [["write", "pen"], ["library", "library"], ["train", "train"], ["arena", "arena"], ["models", "models"], ["settings", "settings"]];
+  const JOB_PAGES = { train: "train", evaluate: "arena" };
   const THEMES = ["auto", "light", "dark"];
   const THEME_ICON = { auto: "auto", light: "sun", dark: "moon" };
 
@@ -107,8 +108,13 @@ Tastemaker.widgets.rail = (host) => {
   }
 
   function showJob() {
-    const job = state.jobs[0];
+    if (state.jobs.length > 1) Tastemaker.menu(activity, state.jobs.map((job) => ({ label: job.text, run: () => openJob(job) })));
+    else openJob(state.jobs[0]);
+  }
+
+  function openJob(job) {
     if (job && job.conversation_id) Tastemaker.navigate("write", { c: job.conversation_id });
+    else if (job && JOB_PAGES[job.kind]) Tastemaker.navigate(JOB_PAGES[job.kind], { run: job.job_id });
     else Tastemaker.navigate(job ? "models" : Tastemaker.page());
   }
 

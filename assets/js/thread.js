@@ -31,6 +31,7 @@ Tastemaker.parts.thread = (write, main) => {
     drawEmpty(!shown.length);
     if (!shown.length) scroller.scrollTop = 0;
     else if (isOther || wasNear) toEnd();
+    if (isOther || wasNear) list.lastElementChild?.querySelector(".candidate-best")?.closest(".candidate").scrollIntoView({ block: "nearest" });
     drawJump();
   }
 

@@ -65,6 +65,10 @@ Tastemaker.parts.turn = (write) => {
 
   function figures(answer) {
     const line = h("p", { class: "figures tm-small" }, answer.figures.join(" · "));
+    if (answer.adapter) {
+      line.append(" · ", h("button", { class: "th-adapter", type: "button", title: t("lineage.open"), "data-action": "lineage", "data-adapter": answer.adapter.id,
+        onclick: () => Tastemaker.parts.lineage(write.host, answer.id) }, answer.adapter.name));
+    }
     if (answer.seed !== null) {
       line.append(" · ", h("button", { class: "th-seed", type: "button", title: t("write.reuse_seed"), "data-action": "reuse-seed",
         onclick: () => { write.composer.setSeed(answer.seed); Tastemaker.notice(t("write.seed_kept", { seed: answer.seed })); } }, t("write.seed", { seed: answer.seed })));
@@ -167,7 +171,8 @@ Tastemaker.parts.turn = (write) => {
     const ready = turn.candidates.every((answer) => !isLive(answer));
     const cards = turn.candidates.map((answer, index) => {
       const node = h("article", { class: "candidate tm-card", "data-creation": answer.id, "data-status": answer.status, tabindex: -1, onpointerdown: () => choose(node) },
-        h("div", { class: "candidate-head" }, h("kbd", { class: "tm-kbd" }, String(index + 1)), h("span", { class: "figures tm-small" }, isLive(answer) ? "" : answer.figures.slice(0, 1).join(" · "))),
+        h("div", { class: "candidate-head" }, h("kbd", { class: "tm-kbd" }, String(index + 1)), h("span", { class: "figures tm-small" }, isLive(answer) ? "" : answer.figures.slice(0, 1).join(" · ")),
+          answer.taste_rank === 1 && h("span", { class: "candidate-best" }, icon("heart"), t("taste.closest"))),
         body(answer), notes(answer));
       if (isLive(answer)) return node;
       const control = rating(answer, true);
@@ -178,7 +183,7 @@ Tastemaker.parts.turn = (write) => {
       return node;
     });
     return h("div", {}, h("div", { class: "candidates", "data-count": cards.length }, cards),
-      h("p", { class: "tm-small candidates-hint" }, ready ? t("write.pick_hint", { n: cards.length }) : t("write.pick_wait")));
+      h("p", { class: "tm-small candidates-hint" }, t(!ready ? "write.pick_wait" : turn.candidates[0].taste_rank ? "taste.pick_hint" : "write.pick_hint", { n: cards.length })));
   }
 
   const pick = (answer) => { write.chosen = answer.id; return write.act("pick", { id: answer.id }).catch(() => null); };

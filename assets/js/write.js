@@ -87,6 +87,7 @@ Tastemaker.widgets.write = (host) => {
   write.act = async (type, payload = {}) => {
     const id = write.conversation.id;
     const answer = await host.act(type, { c: id, ...payload });
+    if (["pick", "edit", "delete"].includes(type)) bus.emit("judged");
     if (write.conversation && write.conversation.id === id) write.apply(answer);
     return answer;
   };

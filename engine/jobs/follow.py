@@ -24,6 +24,7 @@ class LiveJob:
         self.cancel = cancel
         self.ended_at_s: float | None = None
         self.ended = threading.Event()
+        """Set when no other snapshot follows: after the final one, or when the job was left."""
         self._snapshot = snapshot
         self._lock = threading.Lock()
         self._wakers: set[_Waker] = set()
@@ -36,16 +37,22 @@ class LiveJob:
     def change(self, **changes: object) -> JobSnapshot:
         """Replace fields of the snapshot, number it, wake all followers. A final state stays as it is."""
         with self._lock:
-            if self._snapshot.is_final:
+            if self._snapshot.is_final or self.cancel.is_left:
                 return self._snapshot
             self._snapshot = replace(self._snapshot, seq=self._snapshot.seq + 1, **changes)  # type: ignore[arg-type]
             wakers = tuple(self._wakers)
         if self._snapshot.is_final:
             self.ended.set()
-        for waker in wakers:
-            if not waker.wake():
-                self._detach(waker)
+        self._wake(wakers)
         return self._snapshot
+
+    def leave(self) -> None:
+        """Keep the state as it is for good and end all following: the job's work goes on without this process."""
+        with self._lock:
+            self.cancel.leave()
+            wakers = tuple(self._wakers)
+        self.ended.set()
+        self._wake(wakers)
 
     async def follow(self, after: int, interval_s: float) -> AsyncIterator[JobSnapshot]:
         """Yield the newest state now when it is past `after`, then whenever it changed; ends after the final one."""
@@ -62,12 +69,17 @@ class LiveJob:
                     after = snapshot.seq
                     next_at_s = loop.time() + max(interval_s, MIN_INTERVAL_S)
                     yield snapshot
-                if snapshot.is_final:
+                if snapshot.is_final or self.cancel.is_left:
                     return
                 await waker.wait()
                 await asyncio.sleep(max(0.0, next_at_s - loop.time()))
         finally:
             self._detach(waker)
+
+    def _wake(self, wakers: tuple[_Waker, ...]) -> None:
+        for waker in wakers:
+            if not waker.wake():
+                self._detach(waker)
 
     def _detach(self, waker: _Waker) -> None:
         with self._lock:

@@ -4,6 +4,9 @@ Knows no thread, no database and no page. Cancelling is not an error: a cancelle
 
     queued ──► running ──► done | failed | cancelled | interrupted
        └─────────────────► failed | cancelled | interrupted
+
+A final state ends an attempt. Jobs of the kinds in RESUMABLE may begin another one, as the same job: they are queued again, by
+somebody's click. Work in a process of its own goes on when the studio closes: its job is left as it is, for the next start.
 """
 
 from __future__ import annotations
@@ -25,6 +28,11 @@ TRANSITIONS: Final[Mapping[JobStatus, frozenset[JobStatus]]] = {
     "interrupted": frozenset(),
 }
 FINAL: Final[frozenset[JobStatus]] = frozenset(status for status, after in TRANSITIONS.items() if not after)
+RESUMABLE: Final[Mapping[str, frozenset[JobStatus]]] = {
+    "train": frozenset({"interrupted", "failed"}),
+    "evaluate": frozenset({"interrupted", "cancelled", "failed"}),
+}
+"""By kind, the final states after which a job may be queued again; it goes on with what it has."""
 
 StopReason = Literal["cancelled", "interrupted"]
 
@@ -35,12 +43,18 @@ class CancelToken:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._reason: StopReason = "cancelled"
+        self._is_left = False
 
     def cancel(self, reason: StopReason = "cancelled") -> None:
-        """Ask the work to end; `reason` is the state it ends in. The first call counts."""
-        if not self._event.is_set():
+        """Ask the work to end; `reason` is the state it ends in. The first call counts, but a cancel may follow a stop."""
+        if reason == "cancelled" or not self._event.is_set():
             self._reason = reason
-            self._event.set()
+        self._event.set()
+
+    def leave(self) -> None:
+        """Ask whoever watches work in another process to let go of it and return; the job keeps its state."""
+        self._is_left = True
+        self._event.set()
 
     @property
     def cancelled(self) -> bool:
@@ -51,6 +65,11 @@ class CancelToken:
     def reason(self) -> StopReason:
         """The state the work ends in once `cancelled` is true."""
         return self._reason
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the work goes on without this process."""
+        return self._is_left
 
     def check(self) -> None:
         """Raise engine.errors.CancelledError when somebody asked the work to end."""
@@ -91,6 +110,11 @@ class JobSnapshot:
 def can_follow(before: JobStatus, after: JobStatus) -> bool:
     """Whether a job may go from one state to the other."""
     return after in TRANSITIONS[before]
+
+
+def can_resume(kind: str, status: JobStatus) -> bool:
+    """Whether a job of this kind that ended so may be queued again."""
+    return status in RESUMABLE.get(kind, ())
 
 
 def failure_fields(code: str, key: str, values: Mapping[str, object]) -> dict[str, Any]:

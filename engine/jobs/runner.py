@@ -7,6 +7,7 @@ before it comes here. Whatever a body does, its job ends in a final state, first
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
@@ -17,13 +18,13 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from engine.errors import BusyError, CancelledError, StudioError
 from engine.jobs.follow import LiveJob
-from engine.jobs.job import CancelToken, JobSnapshot, can_follow, failure_fields
+from engine.jobs.job import CancelToken, JobSnapshot, StopReason, can_follow, failure_fields
 from storage.records import JobRecord, JobStatus, Json
 
 log = logging.getLogger(__name__)
 
-LaneName: TypeAlias = Literal["interactive", "batch", "background"]
-LANE_LIMITS: Mapping[LaneName, int] = {"interactive": 16, "batch": 1, "background": 2}
+LaneName: TypeAlias = Literal["interactive", "batch", "background", "training"]
+LANE_LIMITS: Mapping[LaneName, int] = {"interactive": 16, "batch": 1, "background": 2, "training": 1}
 KEEP_S = 60.0
 """How long a finished job stays in memory; after that its row answers."""
 PROGRESS_ROW_S = 1.0
@@ -65,7 +66,7 @@ class JobContext:
             return
         self._row_at_s = now_s
         with self.moving:
-            if self._live.snapshot.status != "running":
+            if self._live.snapshot.status != "running" or self._live.cancel.is_left:
                 return
             try:
                 self._store.mark(self.job_id, "running", progress=progress)
@@ -85,7 +86,14 @@ class Lane:
         self.limit = limit
         self._waiting: deque[Callable[[], None]] = deque()
         self._workers = 0
+        self._idle_since_s = -math.inf
         self._changed = threading.Condition()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last work ended; 0 while there is some, infinite before the first."""
+        with self._changed:
+            return 0.0 if self._workers else time.monotonic() - self._idle_since_s
 
     def submit(self, work: Callable[[], None]) -> None:
         """Run `work` on a thread of this lane as soon as one is free."""
@@ -105,17 +113,21 @@ class Lane:
         while True:
             with self._changed:
                 if not self._waiting:
-                    self._workers -= 1
-                    self._changed.notify_all()
+                    self._retire()
                     return
                 work = self._waiting.popleft()
             try:
                 work()
             except BaseException:
                 with self._changed:
-                    self._workers -= 1
-                    self._changed.notify_all()
+                    self._retire()
                 raise
+
+    def _retire(self) -> None:
+        """This thread ends. `_changed` is held."""
+        self._workers -= 1
+        self._idle_since_s = time.monotonic()
+        self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +138,7 @@ class _Task:
     context: JobContext
     body: Body
     on_end: OnEnd | None
+    outlives: bool
 
 
 class JobRunner:
@@ -147,17 +160,30 @@ class JobRunner:
         self._lock = threading.Lock()
         self._is_closing = False
 
-    def start(self, job: JobRecord, body: Body, *, lane: LaneName, data: Json | None = None, on_end: OnEnd | None = None) -> None:
+    def start(
+        self,
+        job: JobRecord,
+        body: Body,
+        *,
+        lane: LaneName,
+        data: Json | None = None,
+        on_end: OnEnd | None = None,
+        outlives: bool = False,
+    ) -> None:
         """Queue a job whose row exists and is `queued`.
 
         `body` runs on the lane's thread; what it returns is the job's result. Raising CancelledError ends it as the token's
         reason says, a StudioError as failed with its code and sentence, anything else as failed with an id that the log has.
         `on_end(context, status, error)` is called exactly once before the final state is written, also when the body never
         ran; it may publish the last data. Raises BusyError while the studio closes.
+
+        With `outlives` the work goes on in a process of its own when the studio closes: the body is told "left", and the row
+        keeps its state for the next start, as does one that still waits.
         """
+        before = self.snapshot(job.id)
         snapshot = JobSnapshot(
             job_id=job.id,
-            seq=1,
+            seq=before.seq + 1 if before else 1,
             kind=job.kind,
             status="queued",
             progress=job.progress,
@@ -167,7 +193,7 @@ class JobRunner:
             error=None,
         )
         live = LiveJob(snapshot, CancelToken())
-        task = _Task(live, JobContext(live, self._store), body, on_end)
+        task = _Task(live, JobContext(live, self._store), body, on_end, outlives)
         with self._lock:
             if self._is_closing:
                 raise BusyError("The studio is closing; what you wrote is kept.", key="error.closing")
@@ -175,13 +201,17 @@ class JobRunner:
             self._tasks[job.id] = task
         self._lanes[lane].submit(lambda: self._run(task))
 
-    def cancel(self, job_id: str) -> bool:
-        """Ask a job to end; a waiting one ends at once. Returns False when it is not alive here."""
+    def cancel(self, job_id: str, reason: Literal["cancelled", "interrupted"] = "cancelled") -> bool:
+        """Ask a job to end as `reason`; a waiting one ends at once. Returns False when it is not alive here."""
         task = self._find(job_id)
         if task is None or task.live.snapshot.is_final:
             return False
-        self._stop(task, "cancelled")
+        self._stop(task, reason)
         return True
+
+    def idle_s(self, lane: LaneName) -> float:
+        """Seconds since the last work of a lane ended; 0 while there is some."""
+        return self._lanes[lane].idle_s
 
     def snapshot(self, job_id: str) -> JobSnapshot | None:
         """The newest state, or None when memory does not have the job (any more)."""
@@ -213,17 +243,25 @@ class JobRunner:
         return tuple(snapshot for snapshot in snapshots if not snapshot.is_final)
 
     def shutdown(self, grace_s: float) -> None:
-        """End all jobs as interrupted, with what they have; bodies get `grace_s` seconds to return. No job starts afterwards."""
+        """End all jobs as interrupted, with what they have; bodies get `grace_s` seconds to return. No job starts afterwards.
+
+        Jobs that outlive the studio keep their state.
+        """
         with self._lock:
             self._is_closing = True
             tasks = tuple(self._tasks.values())
         for task in tasks:
-            self._stop(task, "interrupted")
+            if task.outlives:
+                with task.context.moving:
+                    task.live.leave()
+            else:
+                self._stop(task, "interrupted")
         deadline_s = time.monotonic() + grace_s
         for lane in self._lanes.values():
             lane.wait_idle(max(0.0, deadline_s - time.monotonic()))
         for task in tasks:  # a body that did not return in time
-            self._end(task, "interrupted")
+            if not task.outlives:
+                self._end(task, "interrupted")
 
     def _find(self, job_id: str) -> _Task | None:
         with self._lock:
@@ -240,11 +278,10 @@ class JobRunner:
         for job_id in old:
             del self._tasks[job_id]
 
-    def _stop(self, task: _Task, reason: Literal["cancelled", "interrupted"]) -> None:
+    def _stop(self, task: _Task, reason: StopReason) -> None:
         task.live.cancel.cancel(reason)
         with task.context.moving:
-            is_waiting = task.live.snapshot.status == "queued"
-            if is_waiting:
+            if task.live.snapshot.status == "queued":
                 self._finish(task, reason)
 
     def _run(self, task: _Task) -> None:
@@ -267,7 +304,7 @@ class JobRunner:
 
     def _begin(self, task: _Task) -> bool:
         with task.context.moving:
-            if task.live.snapshot.is_final:
+            if task.live.snapshot.is_final or task.live.cancel.is_left:
                 return False  # stopped while it waited
             try:
                 self._store.mark(task.context.job_id, "running")
@@ -279,7 +316,7 @@ class JobRunner:
 
     def _end(self, task: _Task, status: JobStatus, *, result: Json | None = None, error: StudioError | None = None) -> None:
         with task.context.moving:
-            if can_follow(task.live.snapshot.status, status):
+            if not task.live.cancel.is_left and can_follow(task.live.snapshot.status, status):
                 self._finish(task, status, result=result, error=error)
 
     def _finish(self, task: _Task, status: JobStatus, *, result: Json | None = None, error: StudioError | None = None) -> None:

@@ -2,6 +2,8 @@
 
     with host.use(model_id) as model:      # loads it when needed; it stays in memory afterwards, idle
         ...
+    with host.use_encoder() as encoder:    # the same for the model that turns texts into vectors
+        ...
 
 Knows specs, bytes and who is using what; knows no prompts, no jobs and no database. Thread-safe.
 """
@@ -14,18 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from engine.device import Device, free_memory, memory
 from engine.errors import BadFileError, BusyError, NoModelError, StudioError
 from engine.jobs.job import CancelToken
-from engine.models.catalog import ModelSpec, ServerSource, parse_source
+from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec, ServerSource, Task, parse_source
 from engine.models.folder import read_weights
 from engine.models.store import ModelStore, gigabytes
 from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 
 if TYPE_CHECKING:
-    from engine.text.local import LocalTextModel
+    from engine.text.encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +37,23 @@ CLOSE_WAIT_S = 5.0
 """Longest wait for a load under way when the studio closes."""
 
 
-class LoadedTextModel(TextModel, Protocol):
-    """What the host keeps: a text model that can be let go of."""
+class Loaded(Protocol):
+    """What the host keeps, whatever it does."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it occupies on this machine."""
 
     def close(self) -> None:
-        """End what it writes and free its memory."""
+        """End what it does and free its memory."""
 
 
-Loader = Callable[[ModelSpec], LoadedTextModel]
+class LoadedTextModel(Loaded, TextModel, Protocol):
+    """A text model that can be let go of."""
+
+
+Loader = Callable[[ModelSpec], Loaded]
+L = TypeVar("L", bound=Loaded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,8 @@ class LoadedModel:
 
 @dataclass(slots=True)
 class _Entry:
-    model: LoadedTextModel
+    model: Loaded
+    task: Task
     is_remote: bool
     in_use: int = 0
     used_at: float = field(default_factory=time.monotonic)
@@ -100,16 +112,14 @@ class ModelHost:
         Raises NoModelError when it is unknown, not installed, or does not fit ("needs X, have Y"), BadFileError when its files
         are damaged.
         """
-        entry = self._claim(model_id)
-        if entry is None:
-            with self._loading:
-                entry = self._claim(model_id) or self._admit(model_id)
-        try:
-            yield entry.model
-        finally:
-            with self._lock:
-                entry.in_use -= 1
-                entry.used_at = time.monotonic()
+        with self._kept(model_id, "text") as model:
+            yield cast(LoadedTextModel, model)
+
+    @contextmanager
+    def use_encoder(self, model_id: str = STARTER_ENCODER_ID) -> Iterator[TextEncoder]:
+        """Give the encoder (engine.text.encoder) in the same way; raises what `use` raises."""
+        with self._kept(model_id, "embedding") as model:
+            yield cast("TextEncoder", model)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory; models on servers take none and are left out."""
@@ -154,6 +164,19 @@ class ModelHost:
         for entry in entries:
             self._drop(entry)
 
+    @contextmanager
+    def _kept(self, model_id: str, task: Task) -> Iterator[Loaded]:
+        entry = self._claim(model_id, task)
+        if entry is None:
+            with self._loading:
+                entry = self._claim(model_id, task) or self._admit(model_id, task)
+        try:
+            yield entry.model
+        finally:
+            with self._lock:
+                entry.in_use -= 1
+                entry.used_at = time.monotonic()
+
     def _warm(self, model_id: str) -> None:
         try:
             if isinstance(parse_source(self._lookup(model_id).source), ServerSource):
@@ -166,18 +189,19 @@ class ModelHost:
         except StudioError as error:
             logger.warning("warming %s: %s", model_id, error)
 
-    def _claim(self, model_id: str) -> _Entry | None:
+    def _claim(self, model_id: str, task: Task) -> _Entry | None:
         with self._lock:
             entry = self._entries.get(model_id)
-            if entry is not None:
-                entry.in_use += 1
+            if entry is None or entry.task != task:
+                return None
+            entry.in_use += 1
             return entry
 
-    def _admit(self, model_id: str) -> _Entry:
+    def _admit(self, model_id: str, task: Task) -> _Entry:
         """Load a model and count its first user. The caller holds `_loading`."""
         spec = self._lookup(model_id)
-        if spec.task != "text":
-            raise NoModelError(f"{spec.name} does not write text.", key="error.model_not_text", name=spec.name)
+        if spec.task != task:
+            raise _wrong_task(spec, task)
         is_remote = isinstance(parse_source(spec.source), ServerSource)
         if not is_remote:
             if self._store.state(spec) != "installed":
@@ -194,7 +218,7 @@ class ModelHost:
                 text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."
                 raise BadFileError(text, key="error.model_damaged_load", name=spec.name) from error
             raise self._too_big(spec, self._need_bytes(spec), memory(self._device).available_bytes) from error
-        entry = _Entry(model, is_remote, in_use=1)
+        entry = _Entry(model, task, is_remote, in_use=1)
         with self._lock:
             if not self._is_closed:
                 self._entries[model_id] = entry
@@ -245,15 +269,21 @@ class ModelHost:
             have=has,
         )
 
-    def _load(self, spec: ModelSpec) -> LoadedTextModel:
+    def _load(self, spec: ModelSpec) -> Loaded:
         source = parse_source(spec.source)
         if isinstance(source, ServerSource):
             from engine.text.openai_backend import OpenAITextModel
 
             return OpenAITextModel(spec, source, self._key_lookup(spec.id))
-        return self._load_verified(spec)
+        if spec.task == "embedding":
+            from engine.text.encoder import TextEncoder
 
-    def _load_verified(self, spec: ModelSpec) -> LocalTextModel:
+            return self._load_verified(spec, lambda: TextEncoder(spec, self._store.path(spec)))
+        from engine.text.local import load_local
+
+        return self._load_verified(spec, lambda: load_local(spec, self._store.path(spec), self._device))
+
+    def _load_verified(self, spec: ModelSpec, load: Callable[[], L]) -> L:
         """Load while another thread compares every file with its sha256; damaged weights are never handed out."""
         problems: list[StudioError | OSError] = []
 
@@ -265,11 +295,9 @@ class ModelHost:
 
         checking = threading.Thread(target=verify, name=f"verify-{spec.id}", daemon=True)
         checking.start()
-        model: LocalTextModel | None = None
+        model: L | None = None
         try:
-            from engine.text.local import load_local
-
-            model = load_local(spec, self._store.path(spec), self._device)
+            model = load()
         except BadFileError:
             # Damaged files fail here too; what the hashes say is the better reason.
             checking.join()
@@ -288,3 +316,9 @@ class ModelHost:
     def _drop(self, entry: _Entry) -> None:
         entry.model.close()
         free_memory(self._device)
+
+
+def _wrong_task(spec: ModelSpec, task: Task) -> NoModelError:
+    if task == "text":
+        return NoModelError(f"{spec.name} does not write text.", key="error.model_not_text", name=spec.name)
+    return NoModelError(f"{spec.name} cannot do that task.", key="error.model_task", name=spec.name)

@@ -13,6 +13,7 @@ from engine.errors import BadOptionError, BusyError
 from engine.safety.limits import QUERY_MAX_CHARS, SYSTEM_MAX_CHARS, TITLE_MAX_CHARS, clean_label, clean_text
 from engine.services.edge import storage_errors
 from engine.services.living import candidates_of, living_path, newest_leaf
+from engine.services.prompt import ranking_of
 from storage.database import Database
 from storage.records import ConversationRecord, CreationRecord, PersonaRecord, RatingRecord
 from storage.unit_of_work import UnitOfWork
@@ -150,6 +151,7 @@ class ConversationService:
             ids = tuple(
                 uow.preferences.set(owner_id, chosen.id, other.id, source="pick", is_explicit=True).id for other in beaten
             )
+            uow.adapters.refresh_marks(owner_id, [chosen.id])
             uow.conversations.update(owner_id, conversation_id, head_id=chosen.id)
             uow.commit()
         return ids
@@ -165,6 +167,7 @@ class ConversationService:
             shown = living_path(uow, owner_id, conversation.head_id)
             versions = uow.creations.versions(owner_id, [creation.turn_id]).get(creation.turn_id, ())
             uow.creations.trash(owner_id, [creation.id])
+            uow.adapters.refresh_marks(owner_id, [creation.id])
             if creation.id in {turn.id for turn in shown}:
                 head_id = _next_to(uow, owner_id, creation, versions)
                 conversation = uow.conversations.update(owner_id, conversation.id, head_id=head_id)
@@ -176,6 +179,7 @@ class ConversationService:
         """Take it out of the trash and show it again with what followed it."""
         with self._database.write() as uow:
             uow.creations.untrash(owner_id, [uow.creations.get(owner_id, creation_id).id])
+            uow.adapters.refresh_marks(owner_id, [creation_id])
             leaf_id = newest_leaf(uow, owner_id, creation_id)
             conversation = uow.conversations.update(owner_id, conversation_id, head_id=leaf_id)
             uow.commit()
@@ -245,7 +249,10 @@ def _unpicked(
         return ()
     choices = uow.preferences.current(owner_id, sorted(ids))
     is_picked = any(choice.source == "pick" and {choice.chosen_id, choice.rejected_id} <= ids for choice in choices)
-    return () if is_picked else together
+    if is_picked:
+        return ()
+    ranking = ranking_of((version.id, version.params) for version in together)
+    return tuple(sorted(together, key=lambda version: ranking.index(version.id))) if len(ranking) == len(together) else together
 
 
 def _has_follower(versions: Sequence[CreationRecord], ids: set[str]) -> bool:

@@ -51,6 +51,11 @@ class Draft:
         self.params = params
         self.changes += 1
 
+    def note(self, **params: object) -> None:
+        """Add what became known about it to its parameters."""
+        self.params = {**self.params, **params}
+        self.changes += 1
+
     def take(self, event: TextEvent, elapsed_s: float, stopped: JobStatus) -> None:
         """Add what the model wrote; `stopped` is the state of a row that ends because somebody asked for it."""
         if self.status in FINAL:

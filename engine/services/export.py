@@ -13,30 +13,30 @@ import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, get_args
 
 from engine.errors import BadOptionError, NotFoundError
 from engine.safety.provenance import PRODUCER, SIDECAR_NAME, sidecar
 from engine.services.edge import NOTHING_HERE, storage_errors
-from engine.services.imports import ROWS_NAME, ImportResult, import_path
+from engine.services.examples import BATCH, batches, examples_of
+from engine.services.imports import HELD_OUT_NAME, ROWS_NAME, ImportResult, import_path
 from engine.services.library import clean_filter
-from engine.services.trl import dpo_row, is_sft_example, kto_row, line_of, prompt_messages, sft_row
+from engine.services.trl import line_of
 from storage.bundle import write_bundle
 from storage.database import Database
-from storage.files import FileStore
-from storage.records import CreationFilter, CreationRecord, Kind, LibraryItem, PreferenceRecord, RatingRecord
+from storage.files import Stores
+from storage.records import CreationFilter, CreationRecord, Json, Kind, LibraryItem, Method, RatingRecord, Split
 from storage.unit_of_work import UnitOfWork
 
 ExportFormat: TypeAlias = Literal["sft", "dpo", "kto", "csv", "bundle"]
-T = TypeVar("T")
+Rows: TypeAlias = Iterable[tuple[Json, Sequence[CreationRecord]]]
+"""Training rows, each with the Creations whose answers are in it."""
 
 KEPT_EXPORTS = 20
 """Older exports of an owner are deleted when a new one is made: each can be made again."""
-BATCH = 200
 CSV_COLUMNS = (
     "id", "created_at", "kind", "origin", "model", "adapter", "system", "prompt", "output", "score", "reasons", "comment",
     "starred", "tags", "seed", "status", "conversation_id", "turn_id", "parent_id", "label",
@@ -60,9 +60,9 @@ class ExportFile:
 class ExportService:
     """Exports and imports for one owner and one rater at a time. Works beside everything else: it only reads."""
 
-    def __init__(self, database: Database, files: FileStore, *, exports_dir: Path, tmp_dir: Path) -> None:
+    def __init__(self, database: Database, stores: Stores, *, exports_dir: Path, tmp_dir: Path) -> None:
         self._database = database
-        self._files = files
+        self._stores = stores
         self._exports_dir = exports_dir
         self._tmp_dir = tmp_dir
 
@@ -77,24 +77,32 @@ class ExportService:
         filter). Raises BadOptionError for an unknown format or task, BusyError when the disk is full.
         """
         kind, wanted = _checked(format, task, filter)
-        export_id = uuid.uuid4().hex
-        folder = self._owner_dir(owner_id) / export_id
-        name = _name(format, kind)
-        partial = folder / f"{name}.partial"
-        folder.mkdir(parents=True)
-        try:
-            if format == "bundle":
-                rows = self._write_bundle(owner_id, partial)
-            elif format == "csv":
-                rows = self._write_csv(owner_id, rater_id, wanted, partial)
-            else:
-                rows = self._write_rows(owner_id, rater_id, format, wanted, partial)
-            os.replace(partial, folder / name)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self._prune(owner_id)
-        return ExportFile(id=export_id, name=name, path=folder / name, rows=rows)
+        if format == "bundle":
+            return self._made(owner_id, "tastemaker-bundle.zip", lambda path: self._write_bundle(owner_id, path))
+        if format == "csv":
+            return self._made(owner_id, f"tastemaker-{kind}.csv", lambda path: self._write_csv(owner_id, rater_id, wanted, path))
+        methods: dict[str, Method] = {"sft": "sft", "dpo": "dpo", "kto": "kto"}
+
+        def write(path: Path) -> int:
+            with self._database.read() as uow:
+                examples = examples_of(uow, owner_id, rater_id, methods[format], wanted)
+                return _write_rows(path, f"{kind} {format}", {ROWS_NAME: ((one.row, made) for one, made in examples)})
+
+        return self._made(owner_id, f"tastemaker-{kind}-{format}.zip", write)
+
+    @storage_errors()
+    def export_dataset(self, owner_id: str, dataset_id: str) -> ExportFile:
+        """Write exactly the rows of a frozen Dataset: rows.jsonl to train on, and held_out.jsonl. Raises NotFoundError."""
+        with self._database.read() as uow:
+            record = uow.datasets.get(owner_id, dataset_id)
+
+            def write(path: Path) -> int:
+                parts = {ROWS_NAME: _frozen(uow, owner_id, record.id, "train")}
+                parts[HELD_OUT_NAME] = _frozen(uow, owner_id, record.id, "held_out")
+                return _write_rows(path, f"{record.task} {record.method}", parts)
+
+            name = f"tastemaker-{record.task}-{record.method}-{record.sha256[:8]}.zip"
+            return self._made(owner_id, name, write)
 
     def path_of(self, owner_id: str, export_id: str) -> Path:
         """Return the file of an export of this owner. Raises NotFoundError (missing and foreign look alike)."""
@@ -111,39 +119,26 @@ class ExportService:
 
         What is already there is skipped. Raises BadFileError for a file that is none of these, damaged or hostile.
         """
-        return import_path(self._database, self._files, Path(path), owner_id=owner_id, rater_id=rater_id, tmp_dir=self._tmp_dir)
+        return import_path(self._database, self._stores, Path(path), owner_id=owner_id, rater_id=rater_id, tmp_dir=self._tmp_dir)
+
+    def _made(self, owner_id: str, name: str, write: Callable[[Path], int]) -> ExportFile:
+        """A new export, whole or not there at all."""
+        export_id = uuid.uuid4().hex
+        folder = self._owner_dir(owner_id) / export_id
+        partial = folder / f"{name}.partial"
+        folder.mkdir(parents=True)
+        try:
+            rows = write(partial)
+            os.replace(partial, folder / name)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._prune(owner_id)
+        return ExportFile(id=export_id, name=name, path=folder / name, rows=rows)
 
     def _write_bundle(self, owner_id: str, path: Path) -> int:
-        counts = write_bundle(self._database, self._files, path, owner_id=owner_id, created_by=PRODUCER)
+        counts = write_bundle(self._database, self._stores, path, owner_id=owner_id, created_by=PRODUCER)
         return counts["creations"]
-
-    def _write_rows(self, owner_id: str, rater_id: str, format: str, filter: CreationFilter, path: Path) -> int:
-        """Write the zip: rows first into a file of their own, because the sidecar holds their hash."""
-        rows_path = path.with_name("rows.partial")
-        digest, count, has_edits = hashlib.sha256(), 0, False
-        models: set[str] = set()
-        with self._database.read() as uow, rows_path.open("wb") as out:
-            for row, sources in _rows(uow, owner_id, rater_id, format, filter):
-                line = line_of(row)
-                digest.update(line)
-                out.write(line)
-                count += 1
-                models.update(source.model_id for source in sources)
-                has_edits = has_edits or any(source.origin == "edited" for source in sources)
-        label = sidecar(
-            content=f"{filter.kind} {format}",
-            rows=count,
-            sha256=digest.hexdigest(),
-            models=models,
-            created_by=PRODUCER,
-            has_edits=has_edits,
-        )
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            with rows_path.open("rb") as rows, archive.open(_member(ROWS_NAME), "w", force_zip64=True) as target:
-                shutil.copyfileobj(rows, target)
-            archive.writestr(_member(SIDECAR_NAME), label)
-        rows_path.unlink()
-        return count
 
     def _write_csv(self, owner_id: str, rater_id: str, filter: CreationFilter, path: Path) -> int:
         count = 0
@@ -151,7 +146,7 @@ class ExportService:
         with self._database.read() as uow, path.open("w", encoding="utf-8-sig", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(CSV_COLUMNS)
-            for batch in _batches(uow.creations.each(owner_id, rater_id, filter), BATCH):
+            for batch in batches(uow.creations.each(owner_id, rater_id, filter), BATCH):
                 ratings = uow.ratings.current(rater_id, [item.creation.id for item in batch])
                 for item in batch:
                     writer.writerow([_safe_cell(cell) for cell in _csv_row(item, ratings.get(item.creation.id))])
@@ -182,63 +177,38 @@ def _checked(format: str, task: str, filter: CreationFilter | None) -> tuple[Kin
     return kind, replace(wanted, kind=kind)
 
 
-def _rows(
-    uow: UnitOfWork, owner_id: str, rater_id: str, format: str, filter: CreationFilter
-) -> Iterator[tuple[dict[str, Any], tuple[CreationRecord, ...]]]:
-    """Yield each training row with the Creations it was made of."""
-    prompts = _Prompts(uow, owner_id)
-    if format == "dpo":
-        for chosen, rejected in _pairs(uow, owner_id, rater_id, filter):
-            yield dpo_row(prompts.of(chosen), chosen.output, rejected.output), (chosen, rejected)
-        return
-    for item in uow.creations.each(owner_id, rater_id, filter):
-        creation, score = item.creation, item.score
-        if not creation.output:
-            continue
-        if format == "sft":
-            row = sft_row(prompts.of(creation), creation.output) if is_sft_example(creation, score) else None
-        else:
-            row = kto_row(prompts.of(creation), creation.output, score) if score is not None else None
-        if row is not None:
-            yield row, (creation,)
+def _frozen(uow: UnitOfWork, owner_id: str, dataset_id: str, split: Split) -> Rows:
+    for batch in batches(uow.datasets.rows(owner_id, dataset_id, split), BATCH):
+        ids = dict.fromkeys(source_id for row in batch for source_id in row.source_ids)
+        made = {creation.id: creation for creation in uow.creations.get_many(owner_id, ids)}
+        for row in batch:
+            yield row.row, [made[source_id] for source_id in row.source_ids if source_id in made]
 
 
-def _pairs(
-    uow: UnitOfWork, owner_id: str, rater_id: str, filter: CreationFilter
-) -> Iterator[tuple[CreationRecord, CreationRecord]]:
-    """Yield (chosen, rejected) of the current preferences that have a winner, oldest first."""
-    if filter == CreationFilter(kind=filter.kind):
-        wanted = None
-    else:
-        wanted = {item.creation.id for item in uow.creations.each(owner_id, rater_id, filter)}
-    for batch in _batches(uow.preferences.each(rater_id), BATCH):
-        wins: list[PreferenceRecord] = [preference for preference in batch if preference.outcome == "win"]
-        ids = dict.fromkeys(key for preference in wins for key in (preference.chosen_id, preference.rejected_id))
-        found = {creation.id: creation for creation in uow.creations.get_many(owner_id, list(ids))}
-        for preference in wins:
-            chosen, rejected = found.get(preference.chosen_id), found.get(preference.rejected_id)
-            if chosen is None or rejected is None or chosen.kind != filter.kind:
-                continue
-            is_wanted = chosen.id in wanted if wanted is not None else chosen.trashed_at is None
-            is_told = bool(chosen.output) and bool(rejected.output) and chosen.output != rejected.output
-            if is_wanted and is_told and (rejected.trashed_at is None or filter.trashed):
-                yield chosen, rejected
-
-
-class _Prompts:
-    """The messages before an answer; the last path is remembered, because neighbours mostly share it."""
-
-    def __init__(self, uow: UnitOfWork, owner_id: str) -> None:
-        self._uow = uow
-        self._owner_id = owner_id
-        self._context_id: str | None = None
-        self._context: tuple[CreationRecord, ...] = ()
-
-    def of(self, creation: CreationRecord) -> list[dict[str, str]]:
-        if creation.context_id != self._context_id:
-            self._context_id = creation.context_id
-            self._context = tuple(self._uow.creations.path(self._owner_id, creation.context_id)) if creation.context_id else ()
-        return prompt_messages(creation, self._context)
+def _write_rows(path: Path, content: str, parts: Mapping[str, Rows]) -> int:
+    """Write the zip of these JSONL files and the sidecar, which holds the hash of all their lines; the number of rows."""
+    digest, count, has_edits = hashlib.sha256(), 0, False
+    models: set[str] = set()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, rows in parts.items():
+            with archive.open(_member(name), "w", force_zip64=True) as out:
+                for row, made in rows:
+                    line = line_of(row)
+                    digest.update(line)
+                    out.write(line)
+                    count += 1
+                    models.update(creation.model_id for creation in made)
+                    has_edits = has_edits or any(creation.origin == "edited" for creation in made)
+        label = sidecar(
+            content=content,
+            rows=count,
+            sha256=digest.hexdigest(),
+            models=models,
+            created_by=PRODUCER,
+            has_edits=has_edits,
+        )
+        archive.writestr(_member(SIDECAR_NAME), label)
+    return count
 
 
 def _csv_row(item: LibraryItem, rating: RatingRecord | None) -> Sequence[object]:
@@ -272,21 +242,9 @@ def _safe_cell(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def _member(name: str) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _ZIP_TIME)
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
     info.create_system = 3  # the same bytes on every platform
     return info
-
-
-def _name(format: str, kind: Kind) -> str:
-    if format == "bundle":
-        return "tastemaker-bundle.zip"
-    return f"tastemaker-{kind}.csv" if format == "csv" else f"tastemaker-{kind}-{format}.zip"

@@ -65,6 +65,7 @@ class FeedbackService:
             creation = uow.creations.get(owner_id, creation_id)
             rating = uow.ratings.set(rater_id, creation.id, checked_score, reasons=reasons, comment=comment)
             refresh_inferred(uow, owner_id, rater_id, [creation.turn_id])
+            uow.adapters.refresh_marks(owner_id, [creation.id])
             counts = _counts(uow, rater_id)
             uow.commit()
         return RateResult(rating_id=rating.id, counts=counts, next_training_in=next_training_in(counts))
@@ -101,6 +102,7 @@ class FeedbackService:
                     rater_id, chosen.id, other.id, outcome=outcome, source=source, is_explicit=source in EXPLICIT_SOURCES
                 )
                 ids.append(record.id)
+            uow.adapters.refresh_marks(owner_id, [chosen.id])
             uow.commit()
         return tuple(ids)
 

@@ -25,10 +25,11 @@ from engine.services.feedback import refresh_inferred
 from engine.services.trl import ImportedRow, parse_line
 from storage.bundle import read_bundle
 from storage.database import Database
-from storage.files import FileStore
+from storage.files import Stores
 from storage.unit_of_work import UnitOfWork
 
 ROWS_NAME = "rows.jsonl"
+HELD_OUT_NAME = "held_out.jsonl"
 IMPORTED_MODEL = "imported"
 MAX_LINE_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 2**30
@@ -50,14 +51,14 @@ class ImportResult:
     errors: tuple[tuple[int, str], ...] = ()
 
 
-def import_path(database: Database, files: FileStore, path: Path, *, owner_id: str, rater_id: str, tmp_dir: Path) -> ImportResult:
+def import_path(database: Database, stores: Stores, path: Path, *, owner_id: str, rater_id: str, tmp_dir: Path) -> ImportResult:
     """Import one file. Raises BadFileError; storage's errors pass through."""
     if not path.is_file():
         raise BadFileError("There is no such file.", key="error.no_file")
     if not zipfile.is_zipfile(path):
         return _import_jsonl(database, path, owner_id, rater_id)
     if _is_bundle(path):
-        counts = read_bundle(database, files, path, owner_id=owner_id)
+        counts = read_bundle(database, stores, path, owner_id=owner_id)
         return ImportResult(
             added=sum(table["added"] for table in counts.values()), skipped=sum(table["skipped"] for table in counts.values())
         )
@@ -90,7 +91,7 @@ def _extracted_rows(path: Path, tmp_dir: Path) -> Iterator[Path]:
             raise BadFileError(
                 "This zip is neither a bundle nor a JSONL export of the studio; nothing was imported.", key="error.zip_other"
             )
-        if len(set(names)) != len(names) or not set(names) <= {ROWS_NAME, SIDECAR_NAME}:
+        if len(set(names)) != len(names) or not set(names) <= {ROWS_NAME, HELD_OUT_NAME, SIDECAR_NAME}:
             raise BadFileError("The zip holds files that don't belong there; nothing was imported.", key="error.zip_names")
         for member in members:
             if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 0x1:
@@ -99,8 +100,11 @@ def _extracted_rows(path: Path, tmp_dir: Path) -> Iterator[Path]:
                 raise BadFileError("The zip unpacks to more than is allowed; nothing was imported.", key="error.zip_size")
         with tempfile.TemporaryDirectory(dir=tmp_dir) as folder:
             target = Path(folder) / ROWS_NAME
-            with archive.open(ROWS_NAME) as rows, target.open("wb") as out:
-                shutil.copyfileobj(_Bounded(rows, MAX_FILE_BYTES), out)
+            with target.open("wb") as out:
+                for name in (ROWS_NAME, HELD_OUT_NAME):
+                    if name in names:
+                        with archive.open(name) as rows:
+                            shutil.copyfileobj(_Bounded(rows, MAX_FILE_BYTES), out)
             yield target
 
 

@@ -16,6 +16,8 @@ from engine.jobs.job import FINAL, JobSnapshot, snapshot_of
 from engine.jobs.runner import JobRunner
 from engine.services.draft import view_of
 from engine.services.edge import storage_errors
+from engine.services.prompt import ranking_of
+from engine.services.runs import run_data
 from engine.services.writing import WriteStarted, write_data
 from storage.database import Database
 from storage.records import JobRecord, JobStatus, Json
@@ -115,10 +117,13 @@ def _snapshot(uow: UnitOfWork, job: JobRecord, *, seq: int) -> JobSnapshot:
 
 def _data(uow: UnitOfWork, job: JobRecord) -> Json:
     """What the job showed while it ran, from what it left in the rows."""
+    if job.kind == "train":
+        return run_data(uow, job)
     if job.kind == "write":
         started = WriteStarted.from_json(job.id, job.request)
         creations = uow.creations.get_many(job.owner_id, started.creation_ids)
         known: list[Json] = [notice.as_json() for notice in started.notices]
         notices = next((creation.params["notices"] for creation in creations if "notices" in creation.params), known)
-        return write_data(started, [view_of(creation) for creation in creations], notices)
+        ranking = ranking_of((creation.id, creation.params) for creation in creations)
+        return write_data(started, [view_of(creation) for creation in creations], notices, ranking)
     return dict(job.result) if job.kind == "reproduce" and job.status == "done" and job.result else {}

@@ -5,9 +5,11 @@ Knows storage's records; knows no model and no page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engine.errors import BadOptionError, NotFoundError
 from engine.safety.limits import MAX_TAGS, QUERY_MAX_CHARS, TAG_MAX_CHARS, clean_ids, clean_labels, clean_text
@@ -17,6 +19,20 @@ from storage.files import FileStore
 from storage.records import CreationFilter, CreationRecord, Json, Page, PreferenceRecord, RatingRecord
 
 PAGE_SIZE = 50
+_FILTER_FIELDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    "query": ("query", str),
+    "kind": ("kind", str),
+    "model": ("model_id", str),
+    "adapter": ("adapter_id", str),
+    "min_score": ("min_score", (int, float)),
+    "max_score": ("max_score", (int, float)),
+    "rated": ("rated", bool),
+    "starred": ("starred", bool),
+    "tag": ("tag", str),
+    "from": ("created_from", str),
+    "to": ("created_to", str),
+}  # fmt: skip
+"""A filter in JSON: its names, the fields of CreationFilter, and the types. Times are ISO 8601 with a zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +101,24 @@ class LibraryService:
 
     @storage_errors()
     def trash(self, owner_id: str, creation_ids: Sequence[str]) -> int:
-        """Move Creations to the trash, where they stay until restored. Returns how many changed."""
+        """Move Creations to the trash, where they stay until restored; adapters that learned from them are marked.
+
+        Returns how many changed.
+        """
         ids = clean_ids(creation_ids)
         with self._database.write() as uow:
             changed = uow.creations.trash(owner_id, ids)
+            uow.adapters.refresh_marks(owner_id, ids)
             uow.commit()
         return changed
 
     @storage_errors()
     def restore(self, owner_id: str, creation_ids: Sequence[str]) -> int:
-        """Take Creations out of the trash. Returns how many changed."""
+        """Take Creations out of the trash, and their marks off adapters. Returns how many changed."""
         ids = clean_ids(creation_ids)
         with self._database.write() as uow:
             changed = uow.creations.untrash(owner_id, ids)
+            uow.adapters.refresh_marks(owner_id, ids)
             uow.commit()
         return changed
 
@@ -116,6 +137,35 @@ class LibraryService:
         """Return what the filters can offer: {"models", "adapters", "tags"}."""
         with self._database.read() as uow:
             return uow.creations.facets(owner_id)
+
+
+def filter_from_json(value: object) -> CreationFilter:
+    """Build a filter from {query, kind, model, adapter, min_score, max_score, rated, starred, tag, from, to} or null.
+
+    Keys may be missing or null. Raises BadOptionError that names an unknown or bad one.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise BadOptionError("A filter must be one JSON object or null.", key="error.options_object")
+    fields: dict[str, Any] = {}
+    for name, given in (value or {}).items():
+        if name not in _FILTER_FIELDS:
+            raise BadOptionError(f'Unknown option: "{name}".', key="error.option_unknown", names=f'"{name}"')
+        field, kind = _FILTER_FIELDS[name]
+        if given is None:
+            continue
+        if not isinstance(given, kind) or (isinstance(given, bool) and kind is not bool):
+            raise BadOptionError(f'Filter "{name}" has the wrong type.', key="error.filter_type", name=name)
+        fields[field] = _time(name, str(given)) if name in ("from", "to") else given
+    if fields.get("kind", "text") not in ("text", "image", "summary"):
+        raise BadOptionError('"kind" must be text, image or summary.', key="error.kind")
+    return clean_filter(CreationFilter(**fields))
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadOptionError(f'"{name}" must be a time with a time zone.', key="error.time_zone", name=name) from error
 
 
 def clean_filter(filter: CreationFilter) -> CreationFilter:

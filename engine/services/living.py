@@ -5,6 +5,7 @@ Knows creations' contexts and versions; knows no model and no page. Part of the 
 
 from __future__ import annotations
 
+from engine.services.prompt import ranking_of
 from storage.records import ConversationRecord, CreationRecord
 from storage.unit_of_work import UnitOfWork
 
@@ -37,7 +38,7 @@ def living_head(uow: UnitOfWork, owner_id: str, conversation: ConversationRecord
 
 
 def newest_leaf(uow: UnitOfWork, owner_id: str, creation_id: str) -> str:
-    """Where the conversation goes on from this Creation: its newest descendant, and of candidates the one that was picked."""
+    """Where the conversation goes on from this Creation: its newest descendant; of candidates the picked or best-ranked one."""
     leaf_id = uow.creations.newest_leaf(owner_id, creation_id)
     if leaf_id == creation_id:
         return leaf_id
@@ -48,7 +49,10 @@ def newest_leaf(uow: UnitOfWork, owner_id: str, creation_id: str) -> str:
         for choice in uow.preferences.current(owner_id, sorted(rivals))
         if choice.source == "pick" and choice.outcome == "win" and {choice.chosen_id, choice.rejected_id} <= rivals
     ]
-    return picked[-1] if picked else leaf_id
+    if picked:
+        return picked[-1]
+    ranking = ranking_of((version.id, version.params) for version in candidates_of(uow, owner_id, leaf))
+    return ranking[0] if ranking else leaf_id
 
 
 def candidates_of(uow: UnitOfWork, owner_id: str, creation: CreationRecord) -> tuple[CreationRecord, ...]:

@@ -106,6 +106,12 @@ def left_out_notice(omitted: int) -> Notice:
     return Notice("notice.left_out", {"n": omitted}, f"{what} left out: the conversation is longer than the model's context.")
 
 
+def unranked_notice() -> Notice:
+    """Say that the answers stand in the order they were written."""
+    message = "The answers could not be sorted by your taste this time; they stand in the order they were written."
+    return Notice("notice.unranked", {}, message)
+
+
 def shortened_notice(max_new_tokens: int, wanted: int) -> Notice:
     """Say that the answer must be shorter than asked for."""
     return Notice(

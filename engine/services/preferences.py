@@ -20,7 +20,7 @@ from engine.services.edge import storage_errors
 from engine.settings import Settings
 from storage.bundle import write_bundle
 from storage.database import Database
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import LOCAL_OWNER, Json
 
 Theme = Literal["auto", "light", "dark"]
@@ -87,7 +87,7 @@ class PreferencesService:
     @storage_errors()
     def space(self) -> Json:
         """Return {"data_dir", "models_dir"} as paths and {"database_bytes", "files_bytes", "models_bytes", "exports_bytes",
-        "backups_bytes", "free_bytes"} (free on the data folder's disk)."""
+        "backups_bytes", "learning_bytes", "free_bytes"}: adapters and runs; free on the data folder's disk."""
         settings = self._settings
         return {
             "data_dir": str(settings.data_dir),
@@ -97,6 +97,7 @@ class PreferencesService:
             "models_bytes": _folder_bytes(settings.models_dir),
             "exports_bytes": _folder_bytes(settings.exports_dir),
             "backups_bytes": _folder_bytes(settings.backups_dir),
+            "learning_bytes": _folder_bytes(settings.adapters_dir) + _folder_bytes(settings.runs_dir),
             "free_bytes": shutil.disk_usage(settings.data_dir).free,
         }
 
@@ -111,7 +112,7 @@ class PreferencesService:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             self._settings.backups_dir.mkdir(parents=True, exist_ok=True)
             path = self._settings.backups_dir / f"tastemaker-backup-{stamp}.zip"
-        return write_backup(self._database, self._files, path)
+        return write_backup(self._database, Stores(self._files, FileStore(self._settings.adapters_dir)), path)
 
     def stage_restore(self, path: Path) -> Path:
         """Check a backup now; the next start puts it in place of everything there is, which is kept aside.
@@ -130,13 +131,13 @@ class PreferencesService:
 
 
 @storage_errors()
-def write_backup(database: Database, files: FileStore, path: Path) -> Path:
+def write_backup(database: Database, stores: Stores, path: Path) -> Path:
     """Write a backup; `path` is replaced only by a whole one. Raises BadOptionError, BusyError."""
     path = Path(path).expanduser().absolute()
     if not path.parent.is_dir() or path.is_dir() or not os.access(path.parent, os.W_OK):
         message = f"{path} cannot be written: name a file in a folder that exists and that you may write to."
         raise BadOptionError(message, key="error.backup_path", path=str(path))
-    write_bundle(database, files, path, owner_id=None, created_by=PRODUCER)
+    write_bundle(database, stores, path, owner_id=None, created_by=PRODUCER)
     return path
 
 

@@ -6,7 +6,7 @@ what makes reproducing possible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from engine.text.model import Message, Sampling
@@ -14,6 +14,8 @@ from engine.types import WriteOptions
 from storage.records import CreationRecord, Json
 
 TITLE_CHARS = 60
+ADDED_PARAMS = ("notices", "kept_messages", "continued_chars", "taste")
+"""What running a request adds to its parameters."""
 
 
 def messages_for(system: str, context: Sequence[CreationRecord], prompt: str) -> tuple[Message, ...]:
@@ -49,7 +51,13 @@ def params_of(options: WriteOptions, system: str, stop: tuple[str, ...]) -> dict
 
 def asked_params(params: Json) -> dict[str, Any]:
     """What was asked for, without what running it added: for a version that no model wrote."""
-    return {name: value for name, value in params.items() if name not in ("notices", "kept_messages", "continued_chars")}
+    return {name: value for name, value in params.items() if name not in ADDED_PARAMS}
+
+
+def ranking_of(written: Iterable[tuple[str, Json]]) -> tuple[str, ...]:
+    """Ids best first, from (id, params) of answers that were sorted by taste; () when they were not."""
+    ranks = {id: params["taste"]["rank"] for id, params in written if "taste" in params}
+    return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
 def sampling_of(params: Json) -> Sampling:

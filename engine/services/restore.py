@@ -19,7 +19,7 @@ from engine.services.edge import storage_errors
 from engine.settings import Settings
 from storage.bundle import read_bundle
 from storage.database import Database, open_database
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import LOCAL_OWNER, CreationFilter
 
 log = logging.getLogger(__name__)
@@ -103,10 +103,11 @@ def apply_staged(settings: Settings) -> str | None:
 
 def _build(folder: Path, backup: Path) -> int:
     """Make a library of the backup in `folder`; the number of its rows."""
-    (folder / "files").mkdir(mode=0o700)
+    for name in ("files", "adapters"):
+        (folder / name).mkdir(mode=0o700)
     database = open_database(f"sqlite:///{folder / 'library.db'}")
     try:
-        counts = read_bundle(database, FileStore(folder / "files"), backup)
+        counts = read_bundle(database, Stores(FileStore(folder / "files"), FileStore(folder / "adapters")), backup)
     finally:
         database.close()
     return sum(table["added"] for table in counts.values())
@@ -121,14 +122,15 @@ def _swap(settings: Settings, fresh: Path, database_path: Path) -> Path | None:
         for path in (database_path.with_name(database_path.name + suffix) for suffix in _DATABASE_SUFFIXES)
         if path.exists()
     ]
-    if settings.files_dir.exists():
-        moves.append((settings.files_dir, files_beside / settings.files_dir.name))
+    folders = (settings.files_dir, settings.adapters_dir)
+    moves += [(folder, files_beside / folder.name) for folder in folders if folder.exists()]
     had_any = bool(moves)
     # The database may lie on another disk than the data folder: copy it there under another name first.
     incoming = database_path.with_name(f".{database_path.name}.restored")
     database_path.parent.mkdir(parents=True, exist_ok=True)
     _copy(fresh / "library.db", incoming)
-    moves += [(fresh / "files", settings.files_dir), (incoming, database_path)]
+    moves += [(fresh / folder.name, folder) for folder in folders]
+    moves.append((incoming, database_path))
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
@@ -161,7 +163,7 @@ def _restore_into_server(settings: Settings, backup: Path) -> None:
                 "The PostgreSQL database is not empty; nothing was changed. Restore into an empty database.",
                 key="error.restore_not_empty",
             )
-        read_bundle(database, FileStore(settings.files_dir), backup)
+        read_bundle(database, Stores(FileStore(settings.files_dir), FileStore(settings.adapters_dir)), backup)
     finally:
         database.close()
 

@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.errors import BadOptionError, BusyError, NotFoundError
+from engine.errors import BadOptionError, BusyError
 from engine.jobs.runner import JobRunner
+from engine.models.adapters import AdapterRef
 from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_label, clean_text
+from engine.services.adapters import PROMOTED
 from engine.services.draft import DraftWriter
-from engine.services.edge import NOTHING_HERE, storage_errors
+from engine.services.edge import storage_errors
 from engine.services.living import living_head
 from engine.services.notices import SpeaksLanguages, language_notice
 from engine.services.prompt import asked_params, params_of, title_of
-from engine.services.writing import Parts, ReproduceJob, Task, TextHost, WriteJob, WriteStarted
+from engine.services.writing import Parts, ReproduceJob, Task, Taste, TextHost, WriteJob, WriteStarted
 from engine.types import WriteOptions, WriteRequest
 from storage.database import Database
 from storage.records import ConversationRecord, CreationRecord
@@ -41,6 +43,16 @@ class TextModels(Protocol):
 
     def require(self, model_id: str, owner_id: str) -> object:
         """Raises NotFoundError for an unknown id and NoModelError, which says how far the download is, for a missing one."""
+
+
+class Adapters(Protocol):
+    """What the text service asks the adapter service."""
+
+    def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
+        """The adapter that "promoted", "base" or an id means: its id and where it lies (None = the base model).
+
+        Raises NotFoundError, BadOptionError for another model's, BadFileError for a removed or damaged one.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +82,24 @@ class TextService:
         host: TextHost,
         models: TextModels,
         catalog: Callable[[], Iterable[SpeaksLanguages]],
+        adapters: Adapters,
+        taste: Taste,
     ) -> None:
         self._database = database
+        self._adapters = adapters
+        self._taste = taste
         self._runner = runner
         self._models = models
         self._catalog = catalog
-        self._parts = Parts(database, host, DraftWriter(database))
+        self._parts = Parts(database, host, DraftWriter(database), taste)
 
     @storage_errors()
     def write(self, owner_id: str, request: WriteRequest) -> WriteStarted:
         """Commit a job and its n Creations, start the job, return at once.
 
-        The same idempotency key returns the same WriteStarted. Raises BadOptionError, NotFoundError, TooLongError,
-        NoModelError or BusyError, each before anything is written; whatever fails later is in the job and in the rows.
+        The same idempotency key returns the same WriteStarted. Raises BadOptionError, NotFoundError, TooLongError, NoModelError,
+        BadFileError (the adapter), NotEnoughDataError (rank_by) or BusyError, each before anything is written; whatever fails
+        later is in the job and the rows.
         """
         options = request.options
         prompt = clean_text(request.prompt, max_chars=PROMPT_MAX_CHARS, what="The prompt")
@@ -93,9 +110,12 @@ class TextService:
         key = request.idempotency_key
         if key is not None:
             key = clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
-        adapter_id = _adapter(options)
+        is_ranked = options.rank_by == "taste" and options.n > 1
+        if is_ranked:
+            self._taste.require(owner_id, owner_id, "text")
         model_id = options.model or self._models.default("text", owner_id)
         self._models.require(model_id, owner_id)
+        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, self._wanted_adapter(owner_id, options, model_id))
         catalog = tuple(self._catalog())
         with self._database.write() as uow:
             place = _place(uow, owner_id, options)
@@ -122,7 +142,7 @@ class TextService:
             if options.continue_from is not None and place.parent is not None:
                 begun = place.parent.output
                 params["continued_chars"] = len(begun)
-            task = Task(place.context_id, prompt, params, begun)
+            task = Task(place.context_id, prompt, params, begun, adapter, is_ranked)
             _add_rows(uow, owner_id, started, task, place)
             uow.commit()
         work = WriteJob(owner_id, started, task, self._parts)
@@ -183,10 +203,11 @@ class TextService:
                 key="error.no_path",
             )
         self._models.require(creation.model_id, owner_id)
+        _, adapter = self._adapters.resolve(owner_id, creation.model_id, creation.adapter_id)
         with self._database.write() as uow:
             job, _ = uow.jobs.add(owner_id, kind="reproduce", request={"creation_id": creation.id})
             uow.commit()
-        work = ReproduceJob(owner_id, creation, self._parts)
+        work = ReproduceJob(owner_id, creation, adapter, self._parts)
         self._runner.start(job, work.body, lane="interactive", data={"creation_id": creation.id, "text": "", "tokens": 0})
         return job.id
 
@@ -220,14 +241,13 @@ class TextService:
         )
         return self.write(owner_id, WriteRequest(prompt="", options=options, idempotency_key=idempotency_key))
 
-
-def _adapter(options: WriteOptions) -> str:
-    """The adapter's id. Until something is trained, the promoted one is the base model."""
-    if options.rank_by is not None:
-        raise BadOptionError('Option "rank_by" has no taste model to rank with yet; leave it out.', key="error.rank_by_unready")
-    if options.adapter not in ("base", "promoted"):
-        raise NotFoundError(NOTHING_HERE, key="error.not_found")
-    return "base"
+    def _wanted_adapter(self, owner_id: str, options: WriteOptions, model_id: str) -> str:
+        """Going on with an answer stays with the adapter that began it, unless another one is asked for by its id."""
+        if options.continue_from is None or options.adapter != PROMOTED:
+            return options.adapter
+        with self._database.read() as uow:
+            begun = _text_creation(uow, owner_id, options.continue_from)
+        return begun.adapter_id if begun.model_id == model_id else options.adapter
 
 
 def _text_creation(uow: UnitOfWork, owner_id: str, creation_id: str) -> CreationRecord:

@@ -5,21 +5,26 @@ Knows the model host, drafts and rows that exist already; knows no click, no con
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from engine.errors import CancelledError, TooLongError
+from engine.errors import CancelledError, StudioError, TooLongError
 from engine.jobs.runner import JobContext
+from engine.models.adapters import BASE, AdapterRef
+from engine.services.adapters import check_adapter
 from engine.services.draft import Draft, DraftWriter, storable
 from engine.services.edge import storage_errors
-from engine.services.notices import Notice, left_out_notice, shortened_notice
-from engine.services.prompt import keep_last, messages_for, sampling_of
+from engine.services.notices import Notice, left_out_notice, shortened_notice, unranked_notice
+from engine.services.prompt import keep_last, messages_for, ranking_of, sampling_of
 from engine.text.model import GenerateRequest, Message, TextEvent, TextModel
 from storage.database import Database
-from storage.records import CreationRecord, JobStatus, Json
+from storage.records import CreationRecord, JobStatus, Json, Kind
+
+log = logging.getLogger(__name__)
 
 
 class TextHost(Protocol):
@@ -27,6 +32,16 @@ class TextHost(Protocol):
 
     def use(self, model_id: str) -> AbstractContextManager[TextModel]:
         """Load it if need be and keep it for the `with` block. Raises NoModelError."""
+
+
+class Taste(Protocol):
+    """Who knows what the rater likes."""
+
+    def require(self, owner_id: str, rater_id: str, task: Kind) -> None:
+        """Raises NotEnoughDataError while too little was rated."""
+
+    def score(self, owner_id: str, rater_id: str, task: Kind, items: Sequence[tuple[str, str]]) -> list[float]:
+        """How much each (prompt, answer) should be liked; higher is better. Raises NotEnoughDataError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +91,25 @@ class Task:
     prompt: str
     params: Json
     continue_text: str = ""
+    adapter: AdapterRef | None = None
+    """None = the base model."""
+    is_ranked: bool = False
+    """Whether the answers are sorted by taste once all are there."""
 
 
-def write_data(started: WriteStarted, creations: Sequence[Json], notices: Sequence[Json]) -> dict[str, Any]:
-    """The data of a writing job, from drafts or from rows."""
+def write_data(
+    started: WriteStarted, creations: Sequence[Json], notices: Sequence[Json], ranking: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The data of a writing job, from drafts or from rows. With a `ranking` (ids best first) the creations stand in its order."""
+    places = {creation_id: place for place, creation_id in enumerate(ranking)}
     return {
         "conversation_id": started.conversation_id,
         "turn_id": started.turn_id,
-        "creations": list(creations),
+        "creations": sorted(creations, key=lambda creation: places.get(creation["id"], len(places))),
         "model_id": started.model_id,
         "adapter_id": started.adapter_id,
         "notices": list(notices),
+        **({"ranking": list(ranking)} if ranking else {}),
     }
 
 
@@ -106,7 +129,7 @@ class WriteJob:
 
     def data(self) -> Json:
         """What followers see: all of it, at this moment."""
-        return write_data(self._started, [draft.view() for draft in self._drafts], self._notices)
+        return write_data(self._started, [draft.view() for draft in self._drafts], self._notices, self._ranking())
 
     def body(self, context: JobContext) -> Json:
         """Load, fit, write. Raises CancelledError when it was stopped before every row had ended."""
@@ -117,7 +140,10 @@ class WriteJob:
             request = self._fitted(model)
             context.progress(0, 1, phase="writing")
             self._write(context, model, request)
-        return {"creation_ids": list(self._started.creation_ids)}
+        if self._task.is_ranked:
+            self._rank(context)
+        ranking = list(self._ranking())
+        return {"creation_ids": ranking or list(self._started.creation_ids), **({"ranking": ranking} if ranking else {})}
 
     def end(self, context: JobContext, status: JobStatus, error: str | None) -> None:
         """Give every row an end of its own and write it, whatever happened before."""
@@ -147,7 +173,7 @@ class WriteJob:
         params = {**task.params, "max_new_tokens": max_new_tokens, "kept_messages": len(fitted), "notices": list(self._notices)}
         for draft in self._drafts:
             draft.begin(params)
-        return GenerateRequest(fitted, sampling_of(params), self._started.seeds, task.continue_text)
+        return GenerateRequest(fitted, sampling_of(params), self._started.seeds, task.continue_text, adapter=task.adapter)
 
     def _write(self, context: JobContext, model: TextModel, request: GenerateRequest) -> None:
         context.publish(self.data())
@@ -157,6 +183,29 @@ class WriteJob:
         if any(draft.finish_reason in (None, "cancelled") for draft in self._drafts):
             context.cancel.check()
 
+    def _ranking(self) -> tuple[str, ...]:
+        return ranking_of((draft.creation_id, draft.params) for draft in self._drafts)
+
+    def _rank(self, context: JobContext) -> None:
+        """Sort the answers by taste, empty ones last; the conversation goes on from the best unless its reader has moved on."""
+        context.progress(0, 1, phase="ranking")
+        written = [draft for draft in self._drafts if draft.text.strip()]
+        try:
+            items = [(self._task.prompt, draft.text) for draft in written]
+            scores = self._parts.taste.score(self._owner_id, self._owner_id, "text", items)
+        except StudioError as error:  # the answers are there, and that is what was asked for first
+            log.warning("job %s was not ranked: %s", context.job_id, error)
+            self._notices.append(unranked_notice().as_json())
+            for draft in self._drafts:
+                draft.note(notices=list(self._notices))
+            return
+        ranked = sorted(zip(written, scores, strict=True), key=lambda one: -one[1])
+        empty = [(draft, None) for draft in self._drafts if draft not in written]
+        for rank, (draft, score) in enumerate([*ranked, *empty], start=1):
+            draft.note(taste={"rank": rank, "score": score})
+        self._parts.move_head(self._owner_id, self._started, self._ranking()[0])
+        context.publish(self.data())
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -165,6 +214,16 @@ class Parts:
     database: Database
     host: TextHost
     writer: DraftWriter
+    taste: Taste
+
+    def move_head(self, owner_id: str, started: WriteStarted, creation_id: str) -> None:
+        """Let the conversation go on from another of this job's answers, if it still ends at the first."""
+        if started.conversation_id is None:
+            return
+        with storage_errors(), self.database.write() as uow:
+            if uow.conversations.get(owner_id, started.conversation_id).head_id == started.creation_ids[0]:
+                uow.conversations.update(owner_id, started.conversation_id, head_id=creation_id)
+                uow.commit()
 
     def context(self, owner_id: str, context_id: str | None) -> tuple[CreationRecord, ...]:
         """The turns before, oldest first, also those that were put in the trash since."""
@@ -177,9 +236,10 @@ class Parts:
 class ReproduceJob:
     """Writes one Creation again, alone on the path it records, and compares. It changes no Creation."""
 
-    def __init__(self, owner_id: str, creation: CreationRecord, parts: Parts) -> None:
+    def __init__(self, owner_id: str, creation: CreationRecord, adapter: AdapterRef | None, parts: Parts) -> None:
         self._owner_id = owner_id
         self._creation = creation
+        self._adapter = adapter
         self._parts = parts
 
     def body(self, context: JobContext) -> Json:
@@ -197,6 +257,7 @@ class ReproduceJob:
             seeds=(creation.seed or 0,),
             continue_text=begun,
             replay=creation.path,
+            adapter=self._adapter,
         )
         context.progress(0, 1, phase="loading")
         text = begun
@@ -216,4 +277,6 @@ def _timed(model: TextModel, request: GenerateRequest, context: JobContext) -> I
     # Closed at once when the job fails in the middle: its rows must not go on in the model's scheduler.
     with closing(model.generate(request, context.cancel)) as events:  # type: ignore[type-var]
         for event in events:
+            if event.path is not None and event.finish_reason != "cancelled":
+                check_adapter(event.path.get("adapter", BASE), request.adapter)
             yield time.monotonic() - started_s, event

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.models.adapters import LoraWeights
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,7 @@ class TextBackend(Protocol):
     """A loaded language model.
 
     The result of a call depends only on its cache's history of calls, never on other rows: that is what makes an answer
-    reproducible from its recorded schedule.
+    reproducible from its recorded schedule. The exception is `step_together`, and what it computed says so in its path.
     """
 
     @property
@@ -39,21 +41,39 @@ class TextBackend(Protocol):
         """Memory of the weights."""
 
     @property
-    def max_rows(self) -> int:
-        """How many rows one `step` may take."""
+    def max_together(self) -> int:
+        """How many rows one `step_together` may take; 1 = it has nothing to gain from it."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a path records: engine, engine_version, torch, dtype, device, batched."""
+        """What a path records: engine, engine_version, torch, dtype, device."""
 
-    def new_cache(self) -> Any:
-        """An empty RowCache of this backend's own kind."""
+    def prepare_adapter(self, weights: LoraWeights) -> Any:
+        """The adapter as this backend computes it (engine.text.lora.LoadedAdapter). May be called from any thread.
+
+        Raises BadFileError when it does not fit the model.
+        """
+
+    def new_cache(self, adapter: Any = None) -> Any:
+        """An empty RowCache of this backend's own kind, whose tokens are all computed with `adapter` (None = the base model)."""
+
+    def adapter_of(self, cache: Any) -> str:
+        """The sha256 of the adapter whose weights this cache is computed with, or "base": read from what computes, not asked."""
 
     def prefill(self, cache: Any, ids: Sequence[int]) -> None:
         """Append `ids` to the cache in one pass. No logits."""
 
-    def step(self, caches: Sequence[Any], ids: Sequence[int]) -> torch.Tensor:
-        """Append one token to each cache; return the logits that follow: float32 on the CPU, [rows, vocabulary]."""
+    def step(self, cache: Any, token: int) -> torch.Tensor:
+        """Append one token; return the logits that follow: float32 on the CPU, [vocabulary]."""
+
+    def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> torch.Tensor:
+        """Append one token to each cache, all in one pass; logits float32 on the CPU, [rows, vocabulary].
+
+        The caches may have different adapters. The last bits depend on who is in it.
+        """
+
+    def log_probabilities(self, cache: Any, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+        """Append `ids` in one pass; log-probability of targets[i] right after ids[i]: float32 on the CPU, [tokens]."""
 
     def fork(self, cache: Any, length: int) -> Any:
         """A cache of its own with the first `length` tokens; the other one stays as it is."""

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError, StudioError
 from engine.jobs.job import CancelToken
-from engine.text.model import FinishReason, Sampling, TextEvent
+from engine.models.adapters import sha256_of
+from engine.text.model import FinishReason, GenerateRequest, Sampling, TextEvent
 from engine.text.reuse import Segment, Step, append, length
 from engine.text.sampling import Sampler
 from engine.text.stream import Decode, Detokenizer, StopText
 
 if TYPE_CHECKING:
     import torch
+
+    from engine.text.lora import LoadedAdapter
 
 _CONTEXT_FOR_SPACES = 6
 """Prompt tokens a detokenizer looks back on when it goes on in the middle of an answer."""
@@ -31,17 +34,21 @@ class Generation:
     def __init__(
         self,
         ids: Sequence[int],
-        sampling: Sampling,
-        seeds: Sequence[int],
+        request: GenerateRequest,
         cancel: CancelToken,
         *,
         decode: Decode,
         stop_ids: frozenset[int],
-        replay: Mapping[str, Any] | None = None,
-        goes_on: bool = False,
+        adapter: LoadedAdapter | None = None,
     ) -> None:
-        """`goes_on`: the prompt ends in the middle of the answer. Raises BadOptionError when `replay` is of another prompt."""
+        """`ids`: the request's prompt. `adapter`: the request's, loaded. Raises BadOptionError when `replay` is of another prompt
+        or another adapter.
+        """
         self.ids = list(ids)
+        self.adapter = adapter
+        self.adapter_sha256 = sha256_of(request.adapter)
+        """What was asked for; what computes is asked of the backend and compared with it."""
+        self.is_batched = request.batched and request.replay is None
         self.cancel = cancel
         self.abandoned = False
         self.events: queue.SimpleQueue[TextEvent | StudioError] = queue.SimpleQueue()
@@ -50,11 +57,12 @@ class Generation:
         self.segments: list[Segment] = []
         self.path: Mapping[str, Any] = {}
         self.threads: int | None = None
-        self._schedule = None if replay is None else self._read_schedule(replay)
-        before = self.ids[-_CONTEXT_FOR_SPACES:] if goes_on else ()
+        self._schedule = None if request.replay is None else self._read_schedule(request.replay)
+        before = self.ids[-_CONTEXT_FOR_SPACES:] if request.continue_text else ()
+        sampling = request.sampling
         self.rows = [
             Row(self, number, Sampler(sampling, seed, self.ids), Detokenizer(decode, before), sampling, stop_ids)
-            for number, seed in enumerate(seeds)
+            for number, seed in enumerate(request.seeds)
         ]
 
     @property
@@ -76,6 +84,11 @@ class Generation:
     def ended(self) -> bool:
         """Whether nobody waits for more of it."""
         return self.abandoned or all(row.finish_reason is not None for row in self.rows)
+
+    @property
+    def live_rows(self) -> list[Row]:
+        """Rows that want another step."""
+        return [row for row in self.rows if row.is_live]
 
     def next_step(self, chunk: int) -> Segment:
         """What to compute next of the prompt: at most `chunk` tokens at once; the last one alone, for its logits."""
@@ -112,7 +125,8 @@ class Generation:
                 schedule = []
                 break
             schedule.append((kind, count))
-        if length(schedule) != len(self.ids) or schedule[-1][0] != "decode":
+        is_same_adapter = replay.get("adapter", self.adapter_sha256) == self.adapter_sha256
+        if length(schedule) != len(self.ids) or schedule[-1][0] != "decode" or not is_same_adapter:
             raise BadOptionError(
                 "This cannot be computed again: the model or the conversation is not what it was.", key="error.replay_mismatch"
             )

@@ -7,7 +7,7 @@ in place, the others move out then. Knows tensors; knows no tokens, rows or mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -52,10 +52,17 @@ class GrowingLayer:
 
 
 class GrowingCache:
-    """All layers of one row."""
+    """All layers of one row, and the adapter that all of its tokens are computed with."""
 
-    def __init__(self, layers: Sequence[GrowingLayer]) -> None:
+    def __init__(self, layers: Sequence[GrowingLayer], adapter: Any = None) -> None:
+        """`adapter`: the backend's own form of it; None = the base model."""
         self.layers = tuple(layers)
+        self._adapter = adapter
+
+    @property
+    def adapter(self) -> Any:
+        """What the backend computes this row with. Fixed: keys and values of two adapters never mix."""
+        return self._adapter
 
     @property
     def length(self) -> int:
@@ -70,4 +77,5 @@ class GrowingCache:
 
     def fork(self, length: int) -> Self:
         """A cache of its own with the first `length` tokens."""
-        return type(self)([GrowingLayer(layer.room if length else None, length) for layer in self.layers])
+        layers = [GrowingLayer(layer.room if length else None, length) for layer in self.layers]
+        return type(self)(layers, self._adapter)

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.device import Device
 from engine.errors import StudioError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.models.adapters import AdapterRef, sha256_of
 from engine.models.catalog import ModelSpec
 from engine.models.folder import context_length as config_context_length
 from engine.models.folder import inspect_folder, read_json
 from engine.text.backend import TextBackend
 from engine.text.chat import ChatFormat
 from engine.text.generation import Generation
-from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
+from engine.text.lora import AdapterPool, LoadedAdapter
+from engine.text.model import GenerateRequest, Message, Scored, TextEvent
 from engine.text.scheduler import Scheduler
+from engine.text.scoring import Scoring
 
 CACHE_LIMIT_BYTES = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
 """Memory for caches of finished rows, so that a next turn starts at once."""
 MAX_CONTEXT = 32_768
 """Tokens beyond which a conversation's cache would take more memory than most machines have to spare."""
 _WAIT_S = 1.0
+_POLL_S = 0.1
 
 
 class LocalTextModel:
@@ -36,42 +41,53 @@ class LocalTextModel:
         self.id = spec.id
         self.languages = spec.languages
         self.context_length = context_length
-        self.size_bytes = backend.size_bytes
         self.chat = chat
+        self._weights_bytes = backend.size_bytes
+        self._adapters: AdapterPool[LoadedAdapter] = AdapterPool(backend.prepare_adapter)
         limit = CACHE_LIMIT_BYTES[device.kind]
         self._scheduler = Scheduler(backend, threads=device.threads, cache_limit_bytes=limit, name=spec.id)
 
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the weights and of the adapters that were used lately."""
+        return self._weights_bytes + self._adapters.size_bytes
+
     def generate(self, request: GenerateRequest, cancel: CancelToken) -> Iterator[TextEvent]:
-        """See TextModel. Prompt ids are made in the caller's thread; only computing happens in the scheduler's."""
+        """See TextModel. Prompt ids are made and adapters are read in the caller's thread; the scheduler's only computes."""
         ids = self.chat.encode(request.messages, request.continue_text)
-        room = self.context_length - len(ids)
-        if room < 1:
-            raise TooLongError(
-                f"This prompt has {len(ids)} tokens; the model takes {self.context_length - 1}. Shorten it.",
-                key="error.prompt_tokens_all",
-                tokens=len(ids),
-                limit=self.context_length - 1,
-            )
+        room = self._room(len(ids))
         asked = request.sampling
-        sampling = Sampling(
-            asked.temperature,
-            asked.top_p,
-            asked.top_k,
-            asked.repetition_penalty,
-            min(asked.max_new_tokens, room),
-            (*asked.stop, *self.chat.extra_stops),
-        )
+        limit, stop = min(asked.max_new_tokens, room), (*asked.stop, *self.chat.extra_stops)
         generation = Generation(
             ids,
-            sampling,
-            request.seeds,
+            replace(request, sampling=replace(asked, max_new_tokens=limit, stop=stop)),
             cancel,
             decode=self._decode,
             stop_ids=self.chat.stop_ids,
-            replay=request.replay,
-            goes_on=bool(request.continue_text),
+            adapter=self._adapters.get(request.adapter),
         )
         return self._events(generation)
+
+    def score(
+        self,
+        messages: tuple[Message, ...],
+        answer: str,
+        *,
+        adapter: AdapterRef | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Scored:
+        """See TextModel. The answer is read as it would have been written: without the token that ends a turn."""
+        prompt, whole = self.chat.encode(messages), self.chat.encode(messages, answer)
+        # Where the answer's first characters make one token with the prompt's last, that token is the answer's.
+        same = [one == other for one, other in zip(prompt, whole, strict=False)]
+        start = same.index(False) if False in same else min(len(prompt), len(whole))
+        self._room(len(whole) - 1)
+        if not whole[start:] or start < 1:
+            return Scored((), ())
+        cancel = cancel or CancelToken()
+        loaded = self._adapters.get(adapter)
+        scoring = Scoring(whole, start, cancel, adapter=loaded, adapter_sha256=sha256_of(adapter))
+        return Scored(self._values(scoring), tuple(self.chat.tokenizer.decode([number]) for number in whole[start:]))
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
         """Tokens of the whole prompt, the template's own included."""
@@ -84,6 +100,36 @@ class LocalTextModel:
     def close(self) -> None:
         """End what is being written as cancelled and let go of the weights."""
         self._scheduler.close()
+        self._adapters.clear()
+
+    def _room(self, tokens: int) -> int:
+        """Tokens that may follow so many; raises TooLongError when there is no room for one."""
+        room = self.context_length - tokens
+        if room < 1:
+            raise TooLongError(
+                f"This prompt has {tokens} tokens; the model takes {self.context_length - 1}. Shorten it.",
+                key="error.prompt_tokens_all",
+                tokens=tokens,
+                limit=self.context_length - 1,
+            )
+        return room
+
+    def _values(self, scoring: Scoring) -> tuple[float, ...]:
+        self._scheduler.submit(scoring)
+        try:
+            while True:
+                try:
+                    result = scoring.result.get(timeout=_POLL_S)
+                except queue.Empty:
+                    scoring.cancel.check()
+                    if not self._scheduler.is_alive and scoring.result.empty():
+                        raise _unloaded() from None
+                    continue
+                if isinstance(result, StudioError):
+                    raise result
+                return result
+        finally:
+            scoring.abandoned = True
 
     def _events(self, generation: Generation) -> Iterator[TextEvent]:
         self._scheduler.submit(generation)
@@ -94,7 +140,7 @@ class LocalTextModel:
                     event = generation.events.get(timeout=_WAIT_S)
                 except queue.Empty:
                     if not self._scheduler.is_alive and generation.events.empty():
-                        raise StudioError("The model was unloaded while writing.", key="error.model_unloading") from None
+                        raise _unloaded() from None
                     continue
                 if isinstance(event, StudioError):
                     raise event
@@ -105,6 +151,10 @@ class LocalTextModel:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.chat.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _unloaded() -> StudioError:
+    return StudioError("The model was unloaded while writing.", key="error.model_unloading")
 
 
 def load_local(spec: ModelSpec, folder: Path, device: Device) -> LocalTextModel:

@@ -6,11 +6,13 @@ and engine/text/openai_backend.py (any OpenAI-compatible server).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from engine.jobs.job import CancelToken
+from engine.models.adapters import AdapterRef
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 FinishReason: TypeAlias = Literal["stop", "length", "stop_text", "cancelled"]
@@ -51,7 +53,12 @@ class GenerateRequest:
     continue_text: str = ""
     """Answer text to go on from; events carry only what follows it."""
     replay: Mapping[str, Any] | None = None
-    """The `path` of an earlier answer: compute on exactly that schedule, reusing nothing."""
+    """The `path` of an earlier answer: compute on exactly that schedule, reusing nothing, each row alone."""
+    adapter: AdapterRef | None = None
+    """What was trained on top of the model; None = the model as it is."""
+    batched: bool = False
+    """Compute together with other batched rows: several times faster in all, but an answer cannot be reproduced bit by bit,
+    and it gives way to answers that somebody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,22 @@ class TextEvent:
     ttft_s: float | None = None
     """Seconds from the call of `generate` to this row's first token."""
     path: Mapping[str, Any] | None = None
+    """How it was computed; "adapter" is the sha256 of the adapter whose weights the row was computed with, or "base"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How likely a model finds an answer, token by token."""
+
+    token_logprobs: tuple[float, ...]
+    """Natural logarithms of each token's probability, given the prompt and the tokens before it."""
+    tokens: tuple[str, ...]
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp(-mean log-probability); None for an empty answer."""
+        count = len(self.token_logprobs)
+        return math.exp(-math.fsum(self.token_logprobs) / count) if count else None
 
 
 class TextModel(Protocol):
@@ -91,7 +114,21 @@ class TextModel(Protocol):
         """Write. Rows interleave; the iterator blocks between events and ends when every row has ended.
 
         Cancelling ends each row with finish_reason "cancelled" within a step; so does closing the iterator, silently.
-        Raises TooLongError when the prompt does not fit, and other StudioErrors when the model or its server fails.
+        Raises TooLongError when the prompt does not fit, BadFileError when the adapter is damaged or of another model,
+        BadOptionError when the model takes no adapters, and other StudioErrors when the model or its server fails.
+        """
+
+    def score(
+        self,
+        messages: tuple[Message, ...],
+        answer: str,
+        *,
+        adapter: AdapterRef | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Scored:
+        """How likely the model finds `answer` to `messages`. Blocks; gives way to answers that somebody waits for.
+
+        Raises what `generate` raises, CancelledError, and BadOptionError when the model cannot score.
         """
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:

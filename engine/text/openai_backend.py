@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from engine.errors import BadOptionError, BusyError, NoModelError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.models.adapters import AdapterRef
 from engine.models.catalog import ModelSpec, ServerSource
-from engine.text.model import FinishReason, GenerateRequest, Message, TextEvent
+from engine.text.model import FinishReason, GenerateRequest, Message, Scored, TextEvent
 
 if TYPE_CHECKING:
     import openai
@@ -57,11 +58,25 @@ class OpenAITextModel:
         self._takes_extra = True
 
     def generate(self, request: GenerateRequest, cancel: CancelToken) -> Iterator[TextEvent]:
-        """See TextModel. Each row is one streamed request of its own; all run at once."""
+        """See TextModel. Each row is one streamed request of its own; all run at once, so `batched` changes nothing."""
+        _refuse_adapter(request.adapter)
         events: queue.SimpleQueue[TextEvent | StudioError] = queue.SimpleQueue()
         prompt_tokens = self.count_tokens(request.messages)
         rows = [_Row(self, request, number, seed, prompt_tokens, events) for number, seed in enumerate(request.seeds)]
         return _events(rows, events, cancel)
+
+    def score(
+        self,
+        messages: tuple[Message, ...],
+        answer: str,
+        *,
+        adapter: AdapterRef | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Scored:
+        """See TextModel. The chat protocol has no way to ask how likely a given text is, so this raises BadOptionError."""
+        _refuse_adapter(adapter)
+        text = "A model on a server cannot score texts; choose one that runs on this machine."
+        raise BadOptionError(text, key="error.score_server")
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
         """An estimate, as the protocol has no way to ask: one for a Chinese character, one for four other characters."""
@@ -261,6 +276,12 @@ class _Row:
         if self._ttft_s is None:
             self._ttft_s = time.monotonic() - self._started_at
         self._events.put(TextEvent(self.number, text, self._tokens, None, self._prompt_tokens, self._ttft_s))
+
+
+def _refuse_adapter(adapter: AdapterRef | None) -> None:
+    if adapter is not None:
+        text = "A model on a server takes no adapters trained here. Choose the base version."
+        raise BadOptionError(text, key="error.adapter_server")
 
 
 def estimate_tokens(text: str) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from engine.models.adapters import BASE
+
 Step: TypeAlias = Literal["prefill", "decode"]
 Segment: TypeAlias = tuple[Step, int]
 
@@ -45,6 +47,7 @@ def length(segments: Sequence[Segment]) -> int:
 
 @dataclass(slots=True)
 class _Kept:
+    adapter: str
     ids: list[int]
     segments: list[Segment]
     cache: Any
@@ -52,7 +55,10 @@ class _Kept:
 
 
 class CachePool:
-    """The most recently used caches, up to a number of bytes. Used by one thread."""
+    """The most recently used caches, up to a number of bytes. Used by one thread.
+
+    Each belongs to an adapter (its sha256, or "base"): what one computed is never handed to another.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -64,11 +70,13 @@ class CachePool:
         """Memory the kept caches hold, at most."""
         return sum(kept.size_bytes for kept in self._kept)
 
-    def find(self, ids: Sequence[int]) -> tuple[Any, list[Segment]]:
+    def find(self, ids: Sequence[int], adapter: str = BASE) -> tuple[Any, list[Segment]]:
         """Return (cache to fork from, the segments of it to keep) for the longest reusable beginning of `ids`, or (None, [])."""
         best: _Kept | None = None
         best_segments: list[Segment] = []
         for kept in self._kept:
+            if kept.adapter != adapter:
+                continue
             segments = reusable(kept.segments, _matched(kept.ids, ids))
             if length(segments) > length(best_segments):
                 best, best_segments = kept, segments
@@ -78,10 +86,10 @@ class CachePool:
         self._kept.append(best)
         return best.cache, best_segments
 
-    def keep(self, ids: list[int], segments: list[Segment], cache: Any) -> None:
+    def keep(self, ids: list[int], segments: list[Segment], cache: Any, adapter: str = BASE) -> None:
         """Keep a cache of `ids`; what it makes needless goes, then the least recently used beyond the limit."""
-        self._kept = [kept for kept in self._kept if not _covers(ids, segments, kept)]
-        self._kept.append(_Kept(ids, segments, cache, cache.size_bytes))
+        self._kept = [kept for kept in self._kept if kept.adapter != adapter or not _covers(ids, segments, kept)]
+        self._kept.append(_Kept(adapter, ids, segments, cache, cache.size_bytes))
         while self._kept and self.size_bytes > self.limit_bytes:
             self._kept.pop(0)
 

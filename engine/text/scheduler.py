@@ -1,7 +1,9 @@
 """One thread that computes everything a model writes: prompts in chunks, then a token for each row in turn.
 
 Rows join as they come and leave at any step. Between two steps of the running rows at most one chunk of one prompt is
-computed, so that streams go on while a long prompt is read. Knows schedules and caches; knows no chat and no files.
+computed, so that streams go on while a long prompt is read. Batched rows and scores nobody waits for in person: they get
+one turn in `BACKGROUND_EVERY` while people wait, and all turns when nobody does. Knows schedules and caches; knows no chat
+and no files.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.errors import BusyError, StudioError
 from engine.text.backend import TextBackend
 from engine.text.generation import Generation, Row
 from engine.text.reuse import CachePool, append
+from engine.text.scoring import Scoring
 
 CHUNK_ALONE = 256
 CHUNK_BESIDE = 64
 """Prompt tokens computed at once; fewer while others are writing, so that they pause for a blink only."""
+BACKGROUND_EVERY = 4
+"""A batched step takes as long as two or three ordinary ones, so people keep more than half of their speed."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +36,10 @@ class Scheduler:
         self._backend = backend
         self._threads = threads
         self._pool = CachePool(cache_limit_bytes)
-        self._inbox: queue.SimpleQueue[Generation | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
         self._generations: list[Generation] = []
+        self._scorings: list[Scoring] = []
+        self._rounds = self._background_turns = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-scheduler", daemon=True)
         self._thread.start()
@@ -41,11 +49,11 @@ class Scheduler:
         """Whether it still computes."""
         return self._thread.is_alive()
 
-    def submit(self, generation: Generation) -> None:
-        """Let a generation join; its events come through its own queue."""
+    def submit(self, work: Generation | Scoring) -> None:
+        """Let it join; what comes of it comes through its own queue."""
         if self._closing:
-            raise BusyError("This model is being unloaded. Try again.", key="error.model_unloading")
-        self._inbox.put(generation)
+            raise _unloading()
+        self._inbox.put(work)
 
     def close(self) -> None:
         """End every row as cancelled and wait for the thread; the backend is closed and all caches are dropped."""
@@ -54,39 +62,43 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        import torch
-
-        torch.set_num_threads(self._threads)
-        current = self._threads
+        self._use_threads(self._threads)
         while not self._closing:
             self._admit()
             self._drop_ended()
-            for generation in self._turns():
-                wanted = generation.threads or self._threads
-                if wanted != current:
-                    torch.set_num_threads(wanted)
-                    current = wanted
-                self._guarded(generation)
+            self._round()
         self._take_inbox()
         for generation in self._generations:
             generation.end_all("cancelled")
+        for scoring in self._scorings:
+            scoring.fail(_unloading())
         self._generations.clear()
+        self._scorings.clear()
         self._pool.clear()
         self._backend.close()
 
+    def _use_threads(self, threads: int) -> None:
+        import torch
+
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+            torch.get_num_threads()  # from now on it is this thread's own number, whatever others set
+
     def _admit(self) -> None:
         """Take what has come; sleep while there is nothing to do."""
-        if not self._generations and self._inbox.empty():
-            first = self._inbox.get()
-            if first is not None:
-                self._generations.append(first)
+        if not self._generations and not self._scorings and self._inbox.empty():
+            self._sort(self._inbox.get())
         self._take_inbox()
 
     def _take_inbox(self) -> None:
         while not self._inbox.empty():
-            generation = self._inbox.get()
-            if generation is not None:
-                self._generations.append(generation)
+            self._sort(self._inbox.get())
+
+    def _sort(self, work: Generation | Scoring | None) -> None:
+        if isinstance(work, Generation):
+            self._generations.append(work)
+        elif work is not None:
+            self._scorings.append(work)
 
     def _drop_ended(self) -> None:
         for generation in self._generations:
@@ -95,80 +107,143 @@ class Scheduler:
             if generation.ended:
                 self._keep(generation)
         self._generations = [generation for generation in self._generations if not generation.ended]
+        self._scorings = [scoring for scoring in self._scorings if not scoring.ended]
 
-    def _turns(self) -> list[Generation]:
-        """Who computes in this round: every one that writes, and of those that still read, the one with least to read."""
-        reading = [generation for generation in self._generations if generation.in_prompt]
-        writing = [generation for generation in self._generations if not generation.in_prompt]
-        if reading:
-            writing.append(min(reading, key=lambda generation: len(generation.ids) - generation.position))
-        return writing
+    def _round(self) -> None:
+        """A turn for everybody whom somebody waits for; then, if it is its turn, something from the background."""
+        waited_for = [generation for generation in self._generations if not self._is_background(generation)]
+        for generation in _turns(waited_for):
+            self._use_threads(generation.threads or self._threads)
+            self._guarded((generation,), self._read if generation.in_prompt else self._write, generation)
+        self._rounds += 1
+        if not waited_for or self._rounds % BACKGROUND_EVERY == 0:
+            self._use_threads(self._threads)
+            self._background()
 
-    def _guarded(self, generation: Generation) -> None:
-        """One turn of one generation; whatever goes wrong in it is its own failure, and the others go on."""
+    def _is_background(self, generation: Generation) -> bool:
+        return generation.is_batched and self._backend.max_together > 1
+
+    def _background(self) -> None:
+        """One step of the batched rows, one chunk of their prompts, or one chunk of a score: in turn, where there are both."""
+        batched = [generation for generation in self._generations if self._is_background(generation)]
+        self._background_turns += 1
+        if self._scorings and (not batched or self._background_turns % 2):
+            scoring = self._scorings[0]
+            self._guarded((scoring,), self._score, scoring)
+        elif batched:
+            self._advance(batched)
+
+    def _advance(self, batched: Sequence[Generation]) -> None:
+        """Fill the batch with rows first: a step of many takes hardly longer than a step of few."""
+        rows = [row for generation in batched if not generation.in_prompt for row in generation.live_rows]
+        reading = [generation for generation in batched if generation.in_prompt]
+        if reading and len(rows) < self._backend.max_together:
+            self._guarded(reading[:1], self._read, reading[0])
+        elif rows:
+            rows = rows[: self._backend.max_together]
+            self._guarded(tuple({row.generation: None for row in rows}), self._write_together, rows)
+
+    def _guarded(self, works: Sequence[Generation | Scoring], turn: Callable[..., None], *what: object) -> None:
+        """One turn; whatever goes wrong in it is the failure of those it is for, and the others go on."""
         try:
-            if generation.in_prompt:
-                self._read(generation)
-            else:
-                self._write(generation)
+            turn(*what)
         except Exception as error:
-            logger.exception("a generation failed")
-            generation.fail(self._explain(error))
+            logger.exception("a turn failed")
+            for work in works:
+                work.fail(self._explain(error))
 
     def _read(self, generation: Generation) -> None:
         """Compute one chunk of a prompt; with the last token, the first token of each row."""
         if generation.cache is None:
             self._begin(generation)
-        writes_beside = any(not other.in_prompt for other in self._generations)
-        kind, count = generation.next_step(CHUNK_BESIDE if writes_beside else CHUNK_ALONE)
+        someone_writes = any(not other.in_prompt and not self._is_background(other) for other in self._generations)
+        kind, count = generation.next_step(CHUNK_BESIDE if someone_writes or self._is_background(generation) else CHUNK_ALONE)
         start = generation.position
         ids = generation.ids[start : start + count]
         if kind == "prefill":
             self._backend.prefill(generation.cache, ids)
             generation.advance(kind, count)
             return
-        logits = self._backend.step([generation.cache], ids)
+        logits = self._backend.step(generation.cache, ids[0])
         generation.advance(kind, 1)
         if generation.in_prompt:
             return
-        segments = [list(segment) for segment in generation.segments]
-        threads = generation.threads or self._threads
-        generation.path = {**self._backend.facts, "threads": threads, "segments": segments, "adapter": "base"}
+        generation.path = self._path(generation)
         for row in generation.rows:
             row.cache = self._backend.fork(generation.cache, len(generation.ids))
-            row.take(logits[0])
+            row.take(logits)
 
     def _begin(self, generation: Generation) -> None:
         """Start from the longest kept beginning of the prompt; the last token is always computed, for its logits."""
-        cache, segments = (None, []) if generation.is_replay else self._pool.find(generation.ids[:-1])
+        adapter = generation.adapter_sha256
+        kept, segments = (None, []) if generation.is_replay else self._pool.find(generation.ids[:-1], adapter)
         generation.segments.extend(segments)
-        generation.cache = self._backend.new_cache() if cache is None else self._backend.fork(cache, generation.position)
+        new_cache, fork = self._backend.new_cache, self._backend.fork
+        generation.cache = new_cache(generation.adapter) if kept is None else fork(kept, generation.position)
+        self._check_adapter(generation.cache, adapter)
+
+    def _path(self, generation: Generation) -> dict[str, Any]:
+        """How the rows are computed, as the backend says it is."""
+        return {
+            **self._backend.facts,
+            "threads": generation.threads or self._threads,
+            "batched": self._is_background(generation),
+            "segments": [list(segment) for segment in generation.segments],
+            "adapter": self._backend.adapter_of(generation.cache),
+        }
+
+    def _check_adapter(self, cache: Any, wanted: str) -> None:
+        """No answer under the wrong name: what computes must be what was asked for."""
+        if self._backend.adapter_of(cache) != wanted:
+            raise StudioError(
+                "The answer would have come from another version of the model; it was stopped. Try again.",
+                key="error.adapter_state",
+            )
 
     def _write(self, generation: Generation) -> None:
         """One token for each row of a generation."""
-        live = [row for row in generation.rows if row.is_live]
-        for first in range(0, len(live), self._backend.max_rows):
+        for row in generation.live_rows:
             if generation.cancel.cancelled or generation.abandoned:
                 return
-            group = live[first : first + self._backend.max_rows]
-            logits = self._backend.step([row.cache for row in group], [_token(row) for row in group])
-            for row, values in zip(group, logits, strict=True):
-                row.take(values)
+            self._check_adapter(row.cache, generation.adapter_sha256)
+            row.take(self._backend.step(row.cache, _token(row)))
+
+    def _write_together(self, rows: Sequence[Row]) -> None:
+        """One token for each of many generations' rows, in one pass."""
+        for row in rows:
+            self._check_adapter(row.cache, row.generation.adapter_sha256)
+        logits = self._backend.step_together([row.cache for row in rows], [_token(row) for row in rows])
+        for row, values in zip(rows, logits, strict=True):
+            self._guarded((row.generation,), row.take, values)
+
+    def _score(self, scoring: Scoring) -> None:
+        """One chunk of a prompt and its answer."""
+        if scoring.cache is None:
+            scoring.cache = self._backend.new_cache(scoring.adapter)
+        self._check_adapter(scoring.cache, scoring.adapter_sha256)
+        ids, targets = scoring.next_step(CHUNK_BESIDE)
+        if targets:
+            scoring.take(len(ids), self._backend.log_probabilities(scoring.cache, ids, targets))
+        else:
+            self._backend.prefill(scoring.cache, ids)
+            scoring.take(len(ids), None)
 
     def _keep(self, generation: Generation) -> None:
         """Keep what was computed, for the next turn of the same conversation."""
-        if generation.cache is None or generation.is_replay:
+        if generation.cache is None or generation.is_replay or self._is_background(generation):
+            # A batched row cannot be computed again bit by bit, so nothing that can be may stand on it.
             return
+        adapter = self._backend.adapter_of(generation.cache)
         if generation.in_prompt:
             if generation.segments and generation.cache.length == generation.position:
-                self._pool.keep(generation.ids[: generation.position], generation.segments, generation.cache)
+                self._pool.keep(generation.ids[: generation.position], generation.segments, generation.cache, adapter)
             return
         for row in generation.rows:
             # A row that failed in the middle of a step may hold half of it.
             if row.cache is not None and row.cache.length == len(generation.ids) + len(row.fed):
                 segments = list(generation.segments)
                 append(segments, "decode", len(row.fed))
-                self._pool.keep([*generation.ids, *row.fed], segments, row.cache)
+                self._pool.keep([*generation.ids, *row.fed], segments, row.cache, adapter)
 
     def _explain(self, error: Exception) -> StudioError:
         if isinstance(error, StudioError):
@@ -186,6 +261,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python ran out of memory (torch says it on the CPU only in the message)."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
+def _turns(generations: Sequence[Generation]) -> list[Generation]:
+    """Who computes in this round: every one that writes, and of those that still read, the one with least to read."""
+    reading = [generation for generation in generations if generation.in_prompt]
+    writing = [generation for generation in generations if not generation.in_prompt]
+    if reading:
+        writing.append(min(reading, key=lambda generation: len(generation.ids) - generation.position))
+    return writing
+
+
+def _unloading() -> BusyError:
+    return BusyError("This model is being unloaded. Try again.", key="error.model_unloading")
 
 
 def _token(row: Row) -> Any:

@@ -5,6 +5,7 @@ Knows rows and idempotency keys; the legal changes of status are the job runner'
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -49,6 +50,13 @@ class JobRepository(Repository):
         """The job. Raises RecordNotFoundError."""
         return rows.job(self._owned(jobs, owner_id, id, "job"))
 
+    def list(self, owner_id: str, kind: str | None = None, limit: int = 100) -> tuple[JobRecord, ...]:
+        """The owner's newest jobs, of one kind if given, newest first."""
+        statement = select(jobs).where(jobs.c.owner_id == owner_id).order_by(jobs.c.seq.desc()).limit(limit)
+        if kind is not None:
+            statement = statement.where(jobs.c.kind == kind)
+        return tuple(rows.job(row) for row in self._connection.execute(statement))
+
     def update(self, id: str, **changes: Any) -> JobRecord:
         """Change status, request, progress, result, error, attempts, started_at or finished_at; for the runner, whoever owns it.
 
@@ -63,17 +71,22 @@ class JobRepository(Repository):
             raise RecordNotFoundError("job", id)
         return rows.job(row)
 
-    def interrupt_unfinished(self) -> tuple[JobRecord, ...]:
+    def interrupt_unfinished(self, *, but: Collection[str] = ()) -> tuple[JobRecord, ...]:
         """At a start nobody holds a job: every queued or running one becomes interrupted, and so do their Creations.
 
-        What these have written so far stays. Returns the jobs that changed, oldest first.
+        `but` are kinds whose work goes on without the studio. What was written so far stays. Returns the jobs that changed,
+        oldest first.
         """
-        statement = (
-            update(jobs).where(jobs.c.status.in_(UNFINISHED)).values(status="interrupted", finished_at=rows.now()).returning(jobs)
-        )
+        unfinished = (jobs.c.status.in_(UNFINISHED), jobs.c.kind.not_in(sorted(but)))
+        statement = update(jobs).where(*unfinished).values(status="interrupted", finished_at=rows.now()).returning(jobs)
         interrupted = [rows.job(row) for row in self._connection.execute(statement)]
         CreationRepository(self._connection).interrupt_unfinished()
         return tuple(sorted(interrupted, key=lambda job: job.seq))
+
+    def unfinished(self, kind: str) -> tuple[JobRecord, ...]:
+        """Every owner's queued and running jobs of a kind, oldest first: what a start goes on with."""
+        statement = select(jobs).where(jobs.c.status.in_(UNFINISHED), jobs.c.kind == kind).order_by(jobs.c.seq)
+        return tuple(rows.job(row) for row in self._connection.execute(statement))
 
     def active(self, owner_id: str, *, conversation_id: str | None = None, kind: str | None = None) -> tuple[JobRecord, ...]:
         """The owner's queued and running jobs, oldest first; of one conversation (by its Creations, or by the request)."""

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, false, func, select
 
 from storage import search
-from storage.records import CreationFilter, CreationRecord, LibraryItem, Page
+from storage.records import CreationFilter, CreationRecord, LibraryItem, Origin, Page
 from storage.repositories import rows
 from storage.repositories.rows import Repository
 from storage.tables import creation_tags, creations, ratings
@@ -40,11 +40,15 @@ class LibraryQueries(Repository):
         found = self._connection.execute(statement).all() if seqs else []
         return Page(self._items(rater_id, found), total, page, page_size)
 
-    def each(self, owner_id: str, rater_id: str, filter: CreationFilter) -> Iterator[LibraryItem]:
-        """All that match, oldest first, a few hundred in memory at a time."""
+    def each(
+        self, owner_id: str, rater_id: str, filter: CreationFilter, *, origin: Origin | None = None
+    ) -> Iterator[LibraryItem]:
+        """All that match, of one origin if given, oldest first, a few hundred in memory at a time."""
         conditions = self._conditions(owner_id, rater_id, filter)
         if conditions is None:
             return
+        if origin is not None:
+            conditions.append(creations.c.origin == origin)
         after = 0
         while True:
             statement = select(creations).where(*conditions, creations.c.seq > after).order_by(creations.c.seq)

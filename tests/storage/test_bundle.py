@@ -13,7 +13,7 @@ import pytest
 from storage.bundle import read_bundle, write_bundle
 from storage.database import Database
 from storage.errors import BundleError, DiskFullError
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from tests.postgres import PostgresCluster
 from tests.storage.filled import Studio, fill, is_empty
 
@@ -145,7 +145,7 @@ def test_backup_beside_a_running_app_is_of_one_moment(studio: Studio) -> None:
     writer = threading.Thread(target=keep_writing)
     writer.start()
     try:
-        counts = [write_bundle(studio.database, studio.files, studio.folder / f"{n}.zip", created_by="test") for n in range(5)]
+        counts = [write_bundle(studio.database, studio.stores, studio.folder / f"{n}.zip", created_by="test") for n in range(5)]
     finally:
         stop.set()
         writer.join()
@@ -184,4 +184,4 @@ def test_database_is_not_opened_for_a_bad_bundle(database: Database, tmp_path: P
     (tmp_path / "bad.zip").write_bytes(b"nothing")
     with pytest.raises(BundleError), database.write():
         # Reading a bundle takes the writer's lock only after everything was checked.
-        read_bundle(database, FileStore(tmp_path / "files"), tmp_path / "bad.zip")
+        read_bundle(database, Stores(FileStore(tmp_path / "files"), FileStore(tmp_path / "adapters")), tmp_path / "bad.zip")

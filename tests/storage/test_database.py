@@ -81,7 +81,7 @@ def _truncated(path: Path) -> None:
 
 
 def _cut_in_page(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 1000)
+    os.truncate(path, path.stat().st_size - 5000)
 
 
 def _other_program(path: Path) -> None:

@@ -137,7 +137,7 @@ from pathlib import Path
 from storage.bundle import write_bundle
 from storage.database import open_database
 from storage.errors import DiskFullError
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 database, files = open_database(sys.argv[1]), FileStore(Path(sys.argv[2]))
 with database.write() as uow:
     uow.creations.add("owner", kind="image", prompt="p", model_id="m", id="kept", media_name="kept")
@@ -159,7 +159,7 @@ refused(fill)
 refused(lambda: files.put("kept", b"x" * 5_000_000))
 refused(lambda: files.put("new", b"x" * 5_000_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-refused(lambda: write_bundle(database, files, Path(sys.argv[2]) / "out.zip", created_by="test"))
+refused(lambda: write_bundle(database, Stores(files, files), Path(sys.argv[2]) / "out.zip", created_by="test"))
 with database.read() as uow:
     assert uow.creations.get("owner", "kept").prompt == "p"
 assert files.names() == ("kept",) and files.size_bytes() == 256_000, files.names()

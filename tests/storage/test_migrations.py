@@ -18,12 +18,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from storage import postgres, schema, sqlite
+from storage.columns import metadata
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.migrations import REVISIONS
-from storage.tables import metadata
 from tests.postgres import PostgresCluster
-from tests.storage.filled import fill
+from tests.storage.filled import fill, fill_learning
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +32,8 @@ NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -105,9 +105,9 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         folder = tmp_path / "migrations"
         if not folder.exists():
             shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "revision_0002.py").write_text(NEXT_REVISION.format(then=then))
+        (folder / "versions" / "revision_0003.py").write_text(NEXT_REVISION.format(then=then))
         monkeypatch.setattr(schema, "MIGRATIONS", folder)
-        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003"))
         return folder
 
     return make
@@ -143,8 +143,31 @@ def test_migration_keeps_every_row(new_url: Callable[[], str], next_version: Cal
         with zipfile.ZipFile(backup) as archive:
             assert "ratings.csv" in archive.namelist() and archive.read("ratings.csv").count(b"\n") == 5
     else:
-        assert sqlite.check_identity(backup) == "0001" and backup.stat().st_mode & 0o077 == 0
+        assert sqlite.check_identity(backup) == "0002" and backup.stat().st_mode & 0o077 == 0
     open_database(url, backup_dir=tmp_path / "backups").close()
+    assert len(list((tmp_path / "backups").iterdir())) == 1
+
+
+def test_a_first_version_s_database_gets_the_tables_of_learning(
+    new_url: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database full of what the first version wrote: every row stays, and what is new can be used."""
+    url = new_url()
+    with monkeypatch.context() as first_version:
+        first_version.setattr(schema, "REVISIONS", ("0001",))
+        database = open_database(url)
+        filled = [fill(database, owner_id=owner) for owner in ("owner", "bob")]
+        before = contents(database)
+        database.close()
+    assert set(before) < set(metadata.tables) and all(before.values())
+    database = open_database(url, backup_dir=tmp_path / "backups")
+    after = contents(database)
+    assert {name: after[name] for name in before} == before and differences(database) == []
+    assert not any(after[name] for name in after.keys() - before.keys())
+    for owner, ids in zip(("owner", "bob"), filled, strict=True):
+        fill_learning(database, None, ids, owner_id=owner)
+    assert database.check() == () and all(contents(database)[name] for name in ("votes", "run_events", "adapter_marks"))
+    database.close()
     assert len(list((tmp_path / "backups").iterdir())) == 1
 
 
@@ -157,12 +180,12 @@ def test_migration_that_would_lose_rows_changes_nothing(new_url: Callable[[], st
     next_version('op.execute("DELETE FROM ratings")')
     with pytest.raises(StorageError, match="lost rows of ratings"):
         open_database(url)
-    _at_first_revision(url, before)
+    _at_this_revision(url, before)
 
 
-def _at_first_revision(url: str, before: dict[str, list[Any]]) -> None:
+def _at_this_revision(url: str, before: dict[str, list[Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "REVISIONS", ("0001",))
+        patch.setattr(schema, "REVISIONS", REVISIONS)
         database = open_database(url)
         assert contents(database) == before and differences(database) == []
         database.close()
@@ -174,7 +197,7 @@ from pathlib import Path
 from storage import schema
 from storage.database import open_database
 if len(sys.argv) > 2:
-    schema.MIGRATIONS, schema.REVISIONS = Path(sys.argv[2]), ("0001", "0002")
+    schema.MIGRATIONS, schema.REVISIONS = Path(sys.argv[2]), ("0001", "0002", "0003")
 database = open_database(sys.argv[1])
 print("open", len(list(database.check())))
 database.close()
@@ -219,7 +242,7 @@ def test_kill_in_the_middle_of_a_migration_leaves_the_old_schema(
     folder = next_version("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     child = start(url, str(folder))
     assert child.communicate(timeout=60)[0] == "" and child.returncode == -9
-    _at_first_revision(url, before)
+    _at_this_revision(url, before)
 
 
 def test_kill_while_a_new_database_is_made_leaves_none(sqlite_path: Path, next_version: Callable[[str], Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,68 +11,22 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
-from engine.bootstrap import Overrides, build_studio
-from engine.settings import Settings
-from engine.studio import Studio
-from storage.records import LOCAL_OWNER
-from tests.browser.studio import free_port
-from tests.ui.scripted import ScriptedHost, ScriptedModel
+from tests.ui.served import Served, serve
 from ui.app import build
 from ui.i18n import LANGUAGES
-from ui.server import create_app
 
 FIELDS = {
     "job_id", "creation_ids", "texts", "done", "model", "adapter", "seeds", "tokens", "ttft_s", "tokens_per_s", "notices",
 }  # fmt: skip
-GRADIO_ARGUMENTS = {"verbose": False, "analytics_enabled": False}
-
-
-class Served:
-    """The studio, its model, and where it answers."""
-
-    def __init__(self, studio: Studio, model: ScriptedModel, url: str) -> None:
-        self.studio = studio
-        self.model = model
-        self.url = url
-        self.client = Client(url, **GRADIO_ARGUMENTS)
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        return self.client.predict(*arguments, api_name=f"/{name}")
-
-    def post(self, name: str, body: bytes | dict[str, Any]) -> list[tuple[str, Any]]:
-        """Plain HTTP: every (event, data) of the answer."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        asked = httpx.post(f"{self.url}/gradio_api/call/{name}", content=content, headers=headers, timeout=30)
-        asked.raise_for_status()
-        text = httpx.get(f"{self.url}/gradio_api/call/{name}/{asked.json()['event_id']}", timeout=30).text
-        events = [block.split("\n") for block in text.strip().split("\n\n")]
-        return [(lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))) for lines in events]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("api")
-    port = free_port()
-    settings = Settings(data_dir=folder / "data", models_dir=folder / "models", port=port, offline=True, no_browser=True)
-    model = ScriptedModel()
-    studio = build_studio(settings, Overrides(text_host=ScriptedHost(model)))
-    added = studio.models.add_server(LOCAL_OWNER, "scripted", "http://127.0.0.1:9/v1", "scripted", "")
-    studio.models.set_default(LOCAL_OWNER, "text", getattr(added, "id", added))
-    server = uvicorn.Server(uvicorn.Config(create_app(studio), host="127.0.0.1", port=port, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.02)
-    yield Served(studio, model, f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join(10)
-    studio.close()
+    with serve(tmp_path_factory.mktemp("api")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +54,12 @@ def test_every_endpoint_is_named_with_its_arguments(served: Served) -> None:
         "/import": ["file", "options"],
         "/run": ["job_id"],
         "/cancel": ["job_id"],
+        "/dataset": ["options"],
+        "/train": ["options"],
+        "/evaluate": ["adapter_id", "options"],
+        "/match": ["run_id"],
+        "/vote": ["match_id", "choice"],
+        "/promote": ["adapter_id", "options"],
     }
     assert all(len(about["returns"]) == 1 for about in described.values())
 

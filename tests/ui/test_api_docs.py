@@ -50,3 +50,16 @@ def test_shell_examples_run(studio: RunningStudio, tmp_path: Path) -> None:
     assert "event: error" not in done.stdout, done.stdout
     assert done.stdout.count("event: complete") == program.count("\ncall ") and "event: complete" in done.stdout
     assert (tmp_path / "pairs.zip").read_bytes().startswith(b"PK")
+
+
+def test_the_learning_script_rates_trains_tests_and_decides(tmp_path: Path) -> None:
+    """docs/learning.md's script as it stands, on a studio of its own: it trains on all that was rated there."""
+    with RunningStudio(tmp_path / "data", starter_models()) as running:
+        program = examples(ROOT / "docs" / "learning.md", "python", running.url)
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(r"^won \d+, lost \d+, tied \d+: \d+%", done.stdout, re.M), done.stdout
+        writer = re.search(r"^Written by (\w+)", done.stdout, re.M)
+        assert writer and (writer.group(1) != "base") == ("Promoted." in done.stdout), done.stdout

@@ -15,7 +15,7 @@ from engine.bootstrap import Overrides, build_studio
 from engine.errors import BadOptionError, NotFoundError
 from engine.settings import Settings
 from engine.studio import Studio
-from storage.records import LOCAL_OWNER
+from storage.records import LOCAL_OWNER, DatasetRow
 from tests.ui.scripted import ScriptedHost, ScriptedModel
 from ui.components.frame import Frame
 from ui.handlers import acting
@@ -150,3 +150,86 @@ def test_personas_are_kept_and_used(page: WritePage) -> None:
     _do(page, "set_system", c=thread["conversation"]["id"], system="Be brief.")
     assert _do(page, "open", c=thread["conversation"]["id"])["thread"]["conversation"]["system"] == "Be brief."
     assert _do(page, "remove_persona", id=saved[0]["id"])["personas"] == []
+
+
+def test_the_line_of_taste_is_there_at_once_and_follows_ratings(page: WritePage) -> None:
+    line = _learned(page)
+    assert line["text"].startswith("Pick or rate 8 more answers") and not line["ready"]
+    for number in range(4):
+        thread = _write(page, f"Prompt {number}.", key=f"k{number}", n=3)
+        _do(page, "pick", c=thread["conversation"]["id"], id=thread["turns"][0]["candidates"][0]["id"])
+    assert _do(page, "taste")["learning"]
+    assert _learned(page)["ready"]
+
+
+def test_ranked_candidates_stand_best_first_and_say_so(page: WritePage) -> None:
+    for number in range(4):
+        thread = _write(page, f"Prompt {number}.", key=f"k{number}", n=3)
+        _do(page, "pick", c=thread["conversation"]["id"], id=thread["turns"][0]["candidates"][0]["id"])
+    (turn,) = _write(page, "Another.", key="ranked", n=4, rank_by="taste")["turns"]
+    assert [one["taste_rank"] for one in turn["candidates"]] == [1, 2, 3, 4]
+    assert turn["answer"]["id"] == turn["candidates"][0]["id"]
+
+
+def test_the_base_model_s_answers_have_a_short_history(page: WritePage) -> None:
+    (turn,) = _write(page, "Say something.")["turns"]
+    assert turn["answer"]["adapter"] is None
+    lineage = _do(page, "lineage", id=turn["answer"]["id"])
+    assert lineage["adapter"] is None and lineage["written_at"]
+    with pytest.raises(NotFoundError):
+        _do(page, "lineage", id="0" * 32)
+
+
+def test_an_answer_names_its_adapter_and_leads_back_to_single_ratings(page: WritePage, studio: Studio) -> None:
+    thread = _write(page, "Say something.", n=2)
+    chosen, rejected = (one["id"] for one in thread["turns"][0]["candidates"])
+    (preference_id,) = studio.conversations.pick(LOCAL_OWNER, thread["conversation"]["id"], chosen)
+    rating = studio.feedback.rate(LOCAL_OWNER, LOCAL_OWNER, chosen, 1.0)
+    adapter_id, written_id = _adapter_of(studio, (preference_id, rating.rating_id, chosen, rejected, "f" * 32))
+    turn = _do(page, "open", c=_conversation_of(studio, written_id))["thread"]["turns"][-1]
+    assert turn["answer"]["adapter"] == {"id": adapter_id, "name": "Short and warm"}
+    assert "Short and warm" not in turn["answer"]["figures"]
+    lineage = _do(page, "lineage", id=written_id)
+    assert lineage["adapter"]["name"] == "Short and warm" and not lineage["adapter"]["is_removed"]
+    assert lineage["promoted"]["override"] == "" and lineage["dataset"] == {"train": 8, "held_out": 2}
+    assert (lineage["gone"], lineage["more"]) == (1, 0)
+    by_score = {row.get("score"): row for row in lineage["rows"]}
+    assert by_score[5]["text"] == by_score[None]["chosen"] != by_score[None]["rejected"]
+
+
+def _adapter_of(studio: Studio, source_ids: tuple[str, ...]) -> tuple[str, str]:
+    """A promoted adapter trained on these, and an answer that it wrote."""
+    with studio.feedback._database.write() as uow:
+        dataset = uow.datasets.add(
+            LOCAL_OWNER, task="text", method="dpo", name="", sha256="d" * 64, filter={}, counts={"train": 8, "held_out": 2},
+            rows=[DatasetRow(0, "train", {}, source_ids)],
+        )  # fmt: skip
+        adapter = uow.adapters.add(
+            LOCAL_OWNER, task="text", name="Short and warm", base_model_id="scripted", base_sha256="b" * 64, method="dpo",
+            dataset_id=dataset.id, recipe="dpo", sha256="a" * 64, size_bytes=1,
+        )  # fmt: skip
+        uow.promotions.add(LOCAL_OWNER, task="text", base_model_id="scripted", adapter_id=adapter.id, previous_id="base")
+        conversation = uow.conversations.add(LOCAL_OWNER)
+        written = uow.creations.add(
+            LOCAL_OWNER, kind="text", prompt="p", output="It wrote this.", model_id="scripted", adapter_id=adapter.id,
+            conversation_id=conversation.id, status="done",
+        )  # fmt: skip
+        uow.conversations.update(LOCAL_OWNER, conversation.id, head_id=written.id)
+        uow.commit()
+    return adapter.id, written.id
+
+
+def _conversation_of(studio: Studio, creation_id: str) -> str:
+    with studio.feedback._database.read() as uow:
+        return str(uow.creations.get(LOCAL_OWNER, creation_id).conversation_id)
+
+
+def _learned(page: WritePage) -> dict[str, Any]:
+    """The line once nothing is being learned."""
+    deadline_s = time.monotonic() + 30
+    while time.monotonic() < deadline_s:
+        line = _do(page, "taste")
+        if line["text"] and not line["learning"]:
+            return line
+        time.sleep(0.05)
+    raise AssertionError("nothing was learned in time")

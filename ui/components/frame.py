@@ -26,7 +26,7 @@ import gradio as gr
 
 from storage.records import LOCAL_OWNER
 
-PAGES = ("write", "library", "models", "settings")
+PAGES = ("write", "library", "train", "arena", "models", "settings")
 
 
 @dataclass(frozen=True)

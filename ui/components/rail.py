@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError
+from storage.records import BASE
 from ui.components.frame import PAGES, Frame
 from ui.components.widget import widget
 from ui.handlers import guarded
@@ -62,12 +63,23 @@ def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
     writing = [view for view in views if view["kind"] in ("write", "text")]
     ordered = writing + [view for view in views if view not in writing]
     return {
-        "model": in_use and {"id": in_use.id, "name": in_use.name, "adapter": t("frame.adapter.base")},
+        "model": in_use and {"id": in_use.id, "name": in_use.name, "adapter": _version(studio, owner_id, in_use.id, t)},
         "models": [_choice(card, t) for card in cards if card.state == "installed"],
         "jobs": ordered,
-        "activity": ordered[0]["text"] if ordered else t("frame.activity.idle"),
+        "activity": _activity([view["text"] for view in ordered], t),
         "download": _download(in_use, t),
     }
+
+
+def _version(studio: Studio, owner_id: str, model_id: str, t: Translator) -> str:
+    """What writes on this model now: the promoted adapter's name, or "base"."""
+    adapter_id = studio.adapters.promoted(owner_id, "text", model_id)
+    return t("frame.adapter.base") if adapter_id == BASE else studio.adapters.get(owner_id, adapter_id).name
+
+
+def _activity(texts: list[str], t: Translator) -> str:
+    """What the machine does, in a few words; a training stays in sight while somebody writes."""
+    return " · ".join(list(dict.fromkeys(texts))[:2]) or t("frame.activity.idle")
 
 
 def _choice(card: ModelCard, t: Translator) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ui.components.frame import Frame
 from ui.components.widget import widget
 from ui.handlers import Action, Answer, acting, in_words
 from ui.i18n import Translator
+from ui.view_arena import Versions, version_view
 
 if TYPE_CHECKING:
     from engine.services.model_card import ModelCard
@@ -45,6 +46,10 @@ class ModelsPage:
             "load": self.load,
             "add_local": self.add_local,
             "add_server": self.add_server,
+            "promote": self.promote,
+            "rollback": self.roll_back,
+            "rename_adapter": self.rename_adapter,
+            "remove_adapter": self.remove_adapter,
         }
 
     def show(self, owner_id: str, action: Action) -> View:
@@ -56,8 +61,9 @@ class ModelsPage:
             for model in self.studio.models.loaded()
         ]
         sizes = {model["id"]: model["size_bytes"] for model in loaded}
+        adapters = self._adapters(owner_id, names)
         return {
-            "cards": [self.card_view(card, sizes.get(card.id)) for card in cards],
+            "cards": [{**self.card_view(card, sizes.get(card.id)), "adapters": adapters.get(card.id, [])} for card in cards],
             "loaded": loaded,
             "hardware": {
                 "device": hardware.device,
@@ -114,6 +120,35 @@ class ModelsPage:
         given = [str(action.get(field) or "") for field in ("name", "url", "model", "key")]
         card = self.studio.models.add_server(owner_id, *given)
         return {**self.show(owner_id, action), "added": card.id}
+
+    def promote(self, owner_id: str, action: Action) -> View:
+        """Write with this adapter from now on; without a passed blind test it takes a reason."""
+        self.studio.adapters.promote(owner_id, _id(action), override=str(action.get("override") or "").strip() or None)
+        return self.show(owner_id, action)
+
+    def roll_back(self, owner_id: str, action: Action) -> View:
+        """Write with what was in use before."""
+        self.studio.adapters.roll_back(owner_id, "text", str(action.get("base_id")))
+        return self.show(owner_id, action)
+
+    def rename_adapter(self, owner_id: str, action: Action) -> View:
+        """Give an adapter another name."""
+        self.studio.adapters.rename(owner_id, _id(action), str(action.get("name") or ""))
+        return self.show(owner_id, action)
+
+    def remove_adapter(self, owner_id: str, action: Action) -> View:
+        """Delete an adapter's files; what it wrote stays."""
+        self.studio.adapters.remove(owner_id, _id(action))
+        return self.show(owner_id, action)
+
+    def _adapters(self, owner_id: str, names: dict[str, str]) -> dict[str, list[View]]:
+        """The user's own versions by the id of the model they sit on, newest first."""
+        views = self.studio.adapters.list(owner_id)
+        datasets = {dataset.id: dataset for dataset in self.studio.datasets.list(owner_id)} if views else {}
+        versions, found = Versions(views, names, self.t), dict[str, list[View]]()
+        for view in views:
+            found.setdefault(view.record.base_model_id, []).append(version_view(view, versions, datasets, self.t))
+        return found
 
     def card_view(self, card: ModelCard, loaded_bytes: int | None) -> View:
         """One card, worded in the page's language."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 BACKUP_FOLDER = "backup-"
-SPACE = ("database_bytes", "files_bytes", "exports_bytes", "backups_bytes", "models_bytes")
+SPACE = ("database_bytes", "files_bytes", "learning_bytes", "exports_bytes", "backups_bytes", "models_bytes")
 CHOICES = ("language", "theme", "device")
 
 View = dict[str, Any]

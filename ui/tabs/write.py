@@ -21,7 +21,9 @@ from ui.components.frame import Frame
 from ui.components.widget import STREAM, widget
 from ui.handlers import Action, Answer, acting, error_view, guarded_stream
 from ui.i18n import ASSETS_DIR, Translator
+from ui.view_lineage import lineage_view
 from ui.view_live import LiveJob
+from ui.view_taste import taste_view
 from ui.view_thread import SHOWN_TURNS, conversation_view, thread_view
 
 if TYPE_CHECKING:
@@ -102,9 +104,17 @@ class WritePage:
 
     def _thread(self, owner_id: str, conversation_id: str, *, shown: int = SHOWN_TURNS) -> dict[str, Any]:
         thread = self.studio.conversations.thread(owner_id, conversation_id)
-        names = {card.id: card.name for card in self.studio.models.cards()}
+        names = self._names(owner_id)
         left = self.studio.feedback.counts(owner_id)["next_training_in"]
         return {"thread": thread_view(thread, self.t, names, next_training_in=left, shown=shown)}
+
+    def _names(self, owner_id: str) -> dict[str, str]:
+        """What models and adapters are called, by id."""
+        return {**self.studio.adapters.names(owner_id), **{card.id: card.name for card in self.studio.models.cards()}}
+
+    def do_lineage(self, owner_id: str, action: Action) -> dict[str, Any]:
+        """Where an answer comes from: adapter, training, dataset, single ratings."""
+        return lineage_view(self.studio.adapters.lineage(owner_id, _text(action, "id")), self._names(owner_id))
 
     # ------------------------------------------------------------ writing
 
@@ -137,6 +147,7 @@ class WritePage:
     def do_edit(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Keep a corrected answer as a version that beats the original."""
         self.studio.text.edit(owner_id, _text(action, "id"), _text(action, "text"), conversation_id=_text(action, "c"))
+        self._judged(owner_id)
         return self._thread(owner_id, _text(action, "c"))
 
     def do_reproduce(self, owner_id: str, action: Action) -> dict[str, Any]:
@@ -169,6 +180,18 @@ class WritePage:
         error = StudioError(snapshot.error or "", key=snapshot.error_key, **dict(snapshot.error_values))
         return str(error_view(error, self.language)["error"]["message"])
 
+    # ------------------------------------------------------------ taste
+
+    def do_taste(self, owner_id: str, action: Action) -> dict[str, Any]:
+        """What has been learned, at once; `check` looks for what was rated elsewhere. The page asks again while it learns."""
+        if action.get("check"):
+            self.studio.taste.touch(owner_id, owner_id, "text", wait_s=0.0)
+        summary, is_learning = self.studio.taste.peek(owner_id, owner_id, "text")
+        return taste_view(summary, is_learning, self.t)
+
+    def _judged(self, owner_id: str) -> None:
+        self.studio.taste.touch(owner_id, owner_id, "text")
+
     # ------------------------------------------------------------ choosing
 
     def do_version(self, owner_id: str, action: Action) -> dict[str, Any]:
@@ -179,6 +202,7 @@ class WritePage:
     def do_pick(self, owner_id: str, action: Action) -> dict[str, Any]:
         """The best of several answers goes into the conversation."""
         self.studio.conversations.pick(owner_id, _text(action, "c"), _text(action, "id"))
+        self._judged(owner_id)
         return self._thread(owner_id, _text(action, "c"))
 
     def do_rate(self, owner_id: str, action: Action) -> dict[str, Any]:
@@ -186,6 +210,7 @@ class WritePage:
         score = action.get("score")
         options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
         result = self.studio.feedback.rate(owner_id, owner_id, _text(action, "id"), score, options)
+        self._judged(owner_id)
         rating = None if score is None else {"score": score, "reasons": list(options.reasons), "comment": options.comment}
         return {"rating": rating, "next_training_in": result.next_training_in}
 
@@ -205,11 +230,13 @@ class WritePage:
     def do_delete(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Put one version in the trash."""
         self.studio.conversations.delete_turn(owner_id, _text(action, "c"), _text(action, "id"))
+        self._judged(owner_id)
         return self._thread(owner_id, _text(action, "c"))
 
     def do_undelete(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Take it out again."""
         self.studio.conversations.undelete_turn(owner_id, _text(action, "c"), _text(action, "id"))
+        self._judged(owner_id)
         return self._thread(owner_id, _text(action, "c"))
 
     def do_rename(self, owner_id: str, action: Action) -> dict[str, Any]:

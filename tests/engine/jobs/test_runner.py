@@ -288,3 +288,68 @@ def test_a_lane_leaves_no_thread_behind() -> None:
     for thread in threads:
         thread.join(DEADLINE_S)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_work_that_outlives_the_studio_keeps_its_state(rig: Rig) -> None:
+    started, left = threading.Event(), threading.Event()
+
+    def body(context: JobContext) -> None:
+        started.set()
+        context.cancel.wait(DEADLINE_S)
+        assert context.cancel.is_left
+        left.set()
+        context.progress(1, 2)
+        context.cancel.check()
+
+    running = rig.start(body, lane="training", outlives=True)
+    waiting = rig.start(body, lane="training", outlives=True)
+    other = rig.start(wait_for_cancel)
+    assert started.wait(DEADLINE_S)
+    rig.runner.shutdown(DEADLINE_S)
+    assert left.is_set()
+    assert rig.store.history[running.id] == ["queued", "running"]
+    assert rig.store.history[waiting.id] == ["queued"]
+    assert rig.store.rows[other.id].status == "interrupted"
+    assert rig.runner.wait(running.id, 0) is not None  # nobody waits for it any more
+
+
+def test_work_that_does_not_let_go_in_time_cannot_change_its_row(rig: Rig) -> None:
+    started, go, over = threading.Event(), threading.Event(), threading.Event()
+
+    def body(context: JobContext) -> Json:
+        started.set()
+        assert go.wait(DEADLINE_S)
+        return {"late": True}
+
+    job = rig.start(body, lane="training", outlives=True, on_end=lambda *_: over.set())
+    assert started.wait(DEADLINE_S)
+    rig.runner.shutdown(0.01)
+    go.set()
+    assert not over.wait(0.1)
+    assert rig.store.rows[job.id].status == "running"
+
+
+def test_a_job_that_starts_again_goes_on_counting_its_snapshots(rig: Rig) -> None:
+    job = rig.start(lambda context: None)
+    rig.end(job)
+    before = rig.runner.snapshot(job.id)
+    rig.runner.start(job, lambda context: {"again": True}, lane="interactive")
+    assert rig.end(job) == "done"
+    after = rig.runner.snapshot(job.id)
+    assert before is not None and after is not None and after.seq > before.seq
+
+
+def test_a_lane_knows_how_long_it_has_been_idle(rig: Rig) -> None:
+    assert rig.runner.idle_s("interactive") == float("inf")
+    started = threading.Event()
+
+    def body(context: JobContext) -> None:
+        started.set()
+        wait_for_cancel(context)
+
+    job = rig.start(body)
+    assert started.wait(DEADLINE_S)
+    assert rig.runner.idle_s("interactive") == 0
+    rig.runner.cancel(job.id)
+    rig.end(job)
+    assert rig.runner.idle_s("background") == float("inf")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from engine.errors import NoModelError, NotFoundError, TooLongError
 from engine.jobs.job import CancelToken
 from engine.text.model import GenerateRequest, Message, TextEvent
@@ -116,6 +118,25 @@ class FakeHost:
     def use(self, model_id: str) -> Iterator[FakeTextModel]:
         assert model_id == self.model.id
         yield self.model
+
+
+class FakeEncoders:
+    """No encoder is installed; with `texts` there is one, which writes down what it was asked."""
+
+    def __init__(self, texts: list[str] | None = None) -> None:
+        self.texts = texts
+
+    @contextmanager
+    def use_encoder(self) -> Iterator[FakeEncoders]:
+        if self.texts is None:
+            raise NoModelError("The encoder is not here yet.")
+        yield self
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """A text's vector says which of four letters it has."""
+        assert self.texts is not None
+        self.texts.extend(texts)
+        return np.array([[0.5 * (letter in text) for letter in "aeiz"] for text in texts], np.float32)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from engine.services.export import ExportService
 from engine.services.feedback import FeedbackService
 from engine.services.library import LibraryService
 from storage.database import Database, open_database
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import LOCAL_OWNER, CreationRecord
 
 OWNER = LOCAL_OWNER
@@ -47,7 +47,8 @@ def version_of(database: Database, creation: CreationRecord, output: str, **fiel
 
 
 def export_service(folder: Path, database: Database) -> ExportService:
-    return ExportService(database, FileStore(folder / "files"), exports_dir=folder / "exports", tmp_dir=folder / "tmp")
+    stores = Stores(FileStore(folder / "files"), FileStore(folder / "adapters"))
+    return ExportService(database, stores, exports_dir=folder / "exports", tmp_dir=folder / "tmp")
 
 
 def rows_of(exports: ExportService, format: str, **options: Any) -> list[dict[str, Any]]:

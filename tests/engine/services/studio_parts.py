@@ -9,15 +9,17 @@ from pathlib import Path
 
 from engine.jobs.job import JobSnapshot
 from engine.jobs.runner import JobRunner
+from engine.services.adapters import AdapterService
 from engine.services.conversations import ConversationService
 from engine.services.feedback import FeedbackService
 from engine.services.jobs import JobsService, RowJobStore
+from engine.services.taste import TasteService
 from engine.services.text import TextService
 from engine.services.writing import WriteStarted
 from engine.types import WriteOptions, WriteRequest
 from storage.database import Database, open_database
 from storage.records import LOCAL_OWNER, CreationFilter, CreationRecord
-from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeHost, FakeModels, FakeTextModel
+from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeEncoders, FakeHost, FakeModels, FakeTextModel
 
 OWNER = LOCAL_OWNER
 
@@ -34,6 +36,9 @@ class TextStudio:
     conversations: ConversationService
     jobs: JobsService
     feedback: FeedbackService
+    adapters: AdapterService
+    adapters_dir: Path
+    taste: TasteService
 
     def write(self, prompt: str = "tell me a story", *, key: str | None = None, **options: object) -> WriteStarted:
         """One click on Create."""
@@ -72,17 +77,24 @@ def text_studio(place: Path | str, model: FakeTextModel | None = None) -> Iterat
         interrupted = uow.jobs.interrupt_unfinished()
         uow.commit()
     runner = JobRunner(RowJobStore(database))
+    adapters_dir = (Path("nowhere") if isinstance(place, str) else place) / "adapters"
+    adapters = AdapterService(database, adapters_dir, models.default)
+    taste = TasteService(database, FakeEncoders(), debounce_s=0.01)
     try:
         yield TextStudio(
             database=database,
             runner=runner,
             model=model,
             models=models,
-            text=TextService(database, runner, FakeHost(model), models, lambda: CATALOG),
+            text=TextService(database, runner, FakeHost(model), models, lambda: CATALOG, adapters, taste),
             conversations=ConversationService(database),
             jobs=JobsService(database, runner, interrupted=interrupted),
             feedback=FeedbackService(database),
+            adapters=adapters,
+            adapters_dir=adapters_dir,
+            taste=taste,
         )
     finally:
         runner.shutdown(5.0)
+        taste.close()
         database.close()

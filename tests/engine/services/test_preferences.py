@@ -17,7 +17,7 @@ from engine.services.preferences import Preferences, PreferencesService
 from engine.services.restore import FAILED_NAME, STAGED_NAME, apply_staged, restore
 from engine.settings import Settings
 from storage.database import Database, open_database
-from storage.files import FileStore
+from storage.files import FileStore, Stores
 from storage.records import CreationFilter
 from tests.engine.services.library_parts import OWNER, add, opened, rich_library
 from tests.postgres import running_cluster
@@ -50,7 +50,8 @@ def preferences(settings: Settings, database: Database) -> PreferencesService:
 
 
 def bundle_bytes(settings: Settings, database: Database) -> bytes:
-    service = ExportService(database, FileStore(settings.files_dir), exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir)
+    stores = Stores(FileStore(settings.files_dir), FileStore(settings.adapters_dir))
+    service = ExportService(database, stores, exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir)
     return service.export(OWNER, OWNER, format="bundle").path.read_bytes()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BadOptionError, BusyError, NoModelError, NotFoundError, StudioError, TooLongError
+from engine.errors import BadOptionError, BusyError, NoModelError, NotEnoughDataError, NotFoundError, StudioError, TooLongError
 from engine.jobs.job import JobSnapshot
 from engine.safety.limits import PROMPT_MAX_CHARS
 from engine.services.draft import WRITE_INTERVAL_S
@@ -188,7 +188,7 @@ def test_the_same_key_is_one_job_also_under_four_at_once(studio: TextStudio) -> 
         ("x", {"context_id": "nothing"}, NotFoundError),
         ("x", {"continue_from": "nothing"}, NotFoundError),
         ("x", {"adapter": "nothing"}, NotFoundError),
-        ("x", {"rank_by": "taste"}, BadOptionError),
+        ("x", {"rank_by": "taste", "n": 2}, NotEnoughDataError),
         ("x", {"system": "s" * 100_000}, TooLongError),
     ],
 )

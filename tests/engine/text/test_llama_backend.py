@@ -36,7 +36,7 @@ def written(backend: TextBackend, chunks: list[list[int]]) -> torch.Tensor:
     cache = backend.new_cache()
     for chunk in chunks[:-1]:
         backend.prefill(cache, chunk)
-    return torch.cat([backend.step([cache], [token]) for token in chunks[-1]])
+    return torch.stack([backend.step(cache, token) for token in chunks[-1]])
 
 
 @pytest.mark.parametrize("chunks", [[IDS], [IDS[:6], IDS[6:]], [IDS[:4], IDS[4:9], IDS[9:]], [IDS[:1], IDS[1:2], IDS[2:]]])
@@ -58,8 +58,8 @@ def test_a_fork_goes_its_own_way_and_the_original_does_not_notice(tmp_path: Path
     backend.prefill(cache, IDS[:8])
     fork = backend.fork(cache, 8)
     expected = written(backend, [IDS[:8], [1, 2]])
-    backend.step([fork], [99])
-    assert torch.equal(torch.cat([backend.step([cache], [token]) for token in (1, 2)]), expected)
+    backend.step(fork, 99)
+    assert torch.equal(torch.stack([backend.step(cache, token) for token in (1, 2)]), expected)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from engine.errors import BadOptionError, BusyError, NoModelError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.models.adapters import AdapterRef
 from engine.models.catalog import ModelSpec, ServerSource
 from engine.models.host import ModelHost
 from engine.models.store import ModelStore
@@ -160,6 +161,17 @@ def test_a_known_context_length_drops_old_turns_and_says_how_many(server: OpenAI
         model.fit((Message("user", "word " * 200),), 20)
     unknown = connect(server, "echo")
     assert unknown.fit(messages, 20) == (messages, 0, 20)
+
+
+def test_adapters_and_scores_are_refused_in_one_sentence(server: OpenAIServer, tmp_path: Path) -> None:
+    model, adapter = connect(server, "echo"), AdapterRef("mine", "0" * 64, tmp_path)
+    before = len(server.requests)
+    with pytest.raises(BadOptionError, match="takes no adapters trained here"):
+        model.generate(ask(adapter=adapter), CancelToken())
+    with pytest.raises(BadOptionError, match="cannot score"):
+        model.score((Message("user", "Hello"),), "An answer.")
+    assert len(server.requests) == before  # nobody was asked to answer as something else
+    assert run(model, ask(batched=True))[-1].path["adapter"] == "base"  # type: ignore[index]
 
 
 def test_estimates_count_wide_characters_one_each() -> None:
