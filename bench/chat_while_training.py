@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=120)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, RunningStudio(Path(folder) / "data", starter_models()) as studio:
-        client = Client(studio.url, verbose=False)
+        client = Client(studio.url, verbose=False, httpx_kwargs={"timeout": PATIENCE_S})
         rows = Path(folder) / "pairs.jsonl"
         rows.write_text(pairs(), encoding="utf-8")
         client.predict(handle_file(str(rows)), None, api_name="/import")

@@ -136,7 +136,7 @@ def main() -> None:
     if known:
         print(summary(known))
     if blind:
-        print(f"random raters: the gate would promote {chance(outcomes[len(known):]):.2%} of random vote sequences")
+        print(f"random raters: the gate would promote {chance(outcomes[len(known) :]):.2%} of random vote sequences")
 
 
 if __name__ == "__main__":

@@ -51,9 +51,7 @@ class _Judged:
         return self.answers.index(answer)
 
 
-def widen(
-    rows: Sequence[Row], more: int, max_tokens: int, speaker: Speaker, watch: Watch, *, path: Path, seed: int
-) -> list[Row]:
+def widen(rows: Sequence[Row], more: int, max_tokens: int, speaker: Speaker, watch: Watch, *, path: Path, seed: int) -> list[Row]:
     """Return new pairs from `more` new answers to each prompt of `rows` (DPO rows), at most one a prompt.
 
     They are kept in `path`, so that a resumed run trains on the same ones. Answers are at most `max_tokens` long. Raises what
