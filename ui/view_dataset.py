@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import reduce
 from typing import Any, Final
 
 from storage.records import DatasetRecord, Json, Method
@@ -39,7 +40,7 @@ def headline(counts: Mapping[Method, Json], method: Method, is_lacking: bool, t:
         said.append(t("train.enough"))
     enough = not is_lacking and not short
     return {
-        "headline": t("train.sentences").join(said),
+        "headline": reduce(lambda first, then: t("train.sentences", first=first, then=then), said),
         "hint": t("train.hint.enough" if enough else "train.hint.more"),
         "is_enough": enough,
     }
