@@ -118,7 +118,7 @@ def train(page: Page, shot: Shot) -> None:
         "d", first, timeout=TRAINING_LIMIT_MS
     )
     shot(page, "learning-training")
-    expect(page.locator("#train [data-run][data-status=done]")).to_have_count(1, timeout=TRAINING_LIMIT_MS)
+    expect(page.locator("#train .tr-row[data-run][data-status=done]")).to_have_count(1, timeout=TRAINING_LIMIT_MS)
     shot(page, "learning-trained")
 
 

@@ -92,7 +92,7 @@ def test_looking_after_each_vote_would_pass_far_too_often() -> None:
 @pytest.mark.parametrize(
     ("candidate", "key"),
     [
-        (Fluency(8.0 * 1.3, 0.0, 0.05), "error.gate_perplexity"),
+        (Fluency(8.0 * 2.1, 0.0, 0.05), "error.gate_perplexity"),
         (Fluency(8.0, 0.05, 0.05), "error.gate_odd"),
         (Fluency(8.0, 0.0, 0.3), "error.gate_repetition"),
     ],

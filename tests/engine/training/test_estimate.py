@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.training.estimate import FIXED_S, ModelShape, estimate, measured, memory_bytes, row_tokens, work_tokens
-from engine.training.presets import settings_for, steps
+from engine.training.presets import settings_for, steps, widened
 
 SMALL = ModelShape(parameters=135_000_000, hidden_size=576, intermediate_size=1536, layers=30, vocab_size=49_152)
 
@@ -42,7 +42,7 @@ def test_what_a_run_measured_makes_the_next_estimate_of_the_same_run_right() -> 
     pace = measured(500.0, work, "cpu")
     found = estimate(settings, SMALL, device_kind="cpu", train=60, held_out=10, tokens=200, seconds_per_token=pace)
     assert found.is_measured and found.duration_s == pytest.approx(500)
-    assert found.steps == steps(settings, 60)
+    assert found.steps == steps(settings, widened(settings.widen, 60))
     assert measured(FIXED_S["cpu"], work, "cpu") is None
 
 
