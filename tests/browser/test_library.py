@@ -103,7 +103,8 @@ def test_bin_and_back(library: Page) -> None:
 
 def test_a_creation_goes_back_to_the_write_page(library: Page) -> None:
     search(library, "lighthouse")
-    library.locator("#library-list article", has_text="lighthouse").locator(".lib-open").click()
+    expect(library.locator("#library-list article")).to_have_count(1)
+    library.locator("#library-list article .lib-open").click()
     library.locator("#library-preview [data-action=write]").click()
     expect(library.locator("#page-write #prompt textarea")).to_be_visible()
     expect(library.locator("#prompt textarea")).to_have_value("Write about a lighthouse")

@@ -19,7 +19,8 @@ def write(studio: RunningStudio, open_page: OpenPage) -> WritePage:
     return WritePage(open_page(studio.url))
 
 
-def test_an_answer_streams_and_says_how_it_was_made(write: WritePage) -> None:
+def test_an_answer_streams_and_says_how_it_was_made(studio: RunningStudio, open_page: OpenPage) -> None:
+    write = WritePage(open_page(studio.url, max_new_tokens=80))  # long enough to be seen while it grows
     write.send("Write two sentences about the sea.")
     write.wait_text()
     first = write.text()
@@ -144,7 +145,7 @@ def test_a_rating_with_reason_and_comment_survives_a_reload(write: WritePage) ->
 
 
 def test_two_chats_stream_at_once(studio: RunningStudio, open_page: OpenPage) -> None:
-    chats = [WritePage(open_page(studio.url, max_new_tokens=120)) for _ in range(2)]
+    chats = [WritePage(open_page(studio.url, max_new_tokens=400)) for _ in range(2)]
     for number, chat in enumerate(chats):
         chat.send(f"Tell a long story, number {number}, about the stars.")
     for chat in chats:
