@@ -22,6 +22,11 @@ Answer: TypeAlias = Callable[[str, Action], Any]
 logger = logging.getLogger("tastemaker.ui")
 
 
+def action_id(action: Action) -> str:
+    """The id of what the action is about."""
+    return str(action.get("id"))
+
+
 def error_view(error: Exception, language: str) -> Action:
     """{"error": {"code", "message"}}: what the page shows as a toast beside the input it keeps."""
     t = translator(language)

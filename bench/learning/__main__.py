@@ -67,7 +67,7 @@ def line(outcome: Outcome) -> str:
     """One rater in one line."""
     result, figures = outcome.result, outcome.metrics
     low, high = result["interval"]
-    change = figures.get("perplexity_change")
+    change = figures.get("perplexity_growth")
     quality = "" if change is None else f", neutral perplexity {change:+.1%}"
     mark = " (dev)" if outcome.is_dev else ""
     gate = "passed" if result["gate"]["pass"] else "not passed"

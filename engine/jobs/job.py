@@ -106,6 +106,11 @@ class JobSnapshot:
         """Whether no other snapshot will follow."""
         return self.status in FINAL
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether the same job may be queued again."""
+        return can_resume(self.kind, self.status)
+
 
 def can_follow(before: JobStatus, after: JobStatus) -> bool:
     """Whether a job may go from one state to the other."""

@@ -124,9 +124,9 @@ class ModelStore:
         files = {name: {"sha256": sha256_of(folder / name), "size_bytes": (folder / name).stat().st_size} for name in names}
         manifest = {"format": _FORMAT, "id": spec.id, "source": spec.source, "revision": revision, "files": files}
         for name in names:
-            _sync(folder / name)
+            sync(folder / name)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-        _sync(folder / MANIFEST)
+        sync(folder / MANIFEST)
         target = self.path(spec)
         if target.exists():
             self._discard(target)
@@ -192,7 +192,8 @@ def _tree_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

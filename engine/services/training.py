@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -183,9 +182,7 @@ class TrainingService:
         from engine.training.picture import draw
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{uuid.uuid4().hex}.png")  # two pages may ask at once
-        draw([{"n": event.n, "kind": event.kind, **event.body} for event in events], part)
-        os.replace(part, path)
+        draw([{"n": event.n, "kind": event.kind, **event.body} for event in events], path)
         return path
 
     @storage_errors()

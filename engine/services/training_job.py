@@ -109,7 +109,7 @@ class TrainJob:
                 child.kill()
             shutil.rmtree(self._dir / "checkpoints", ignore_errors=True)
         if status in ("cancelled", "failed"):
-            shutil.rmtree(self._folder.with_name(f".{self._folder.name}.part"), ignore_errors=True)
+            shutil.rmtree(artifact.part_of(self._folder), ignore_errors=True)
 
     # -- the process -----------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from engine.errors import BadFileError
 from engine.jobs.process import write_json
-from engine.models.store import sha256_of
+from engine.models.adapters import CONFIG_NAME, WEIGHTS_NAME
+from engine.models.store import sha256_of, sync
 
 MANIFEST: Final = "manifest.json"
-CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = "adapter_model.safetensors"
+CONFIG: Final = CONFIG_NAME
+WEIGHTS: Final = WEIGHTS_NAME
 _FORMAT: Final = 1
 
 
@@ -50,6 +51,11 @@ class AdapterManifest:
     format: int = _FORMAT
 
 
+def part_of(target: Path) -> Path:
+    """The folder beside the adapter `target` in which it is put together."""
+    return target.with_name(f".{target.name}.part")
+
+
 def publish(part: Path, target: Path, manifest: Mapping[str, Any]) -> AdapterManifest:
     """Make the folder `part`, with PEFT's two files in it, the adapter `target`; return its manifest.
 
@@ -63,8 +69,7 @@ def publish(part: Path, target: Path, manifest: Mapping[str, Any]) -> AdapterMan
     }
     complete = AdapterManifest(**{**manifest, **measured})
     for path in (weights, config):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(path)
     write_json(part / MANIFEST, asdict(complete))
     if target.exists():  # of an earlier attempt whose end nobody heard
         shutil.rmtree(target)

@@ -7,7 +7,6 @@ and right is resumed from; the others are named and left alone until the run is 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.jobs.process import write_json
-from engine.models.store import sha256_of
+from engine.models.store import sha256_of, sync
 
 MARKER: Final = "COMPLETE.json"
 KEPT: Final = 2
@@ -35,8 +34,7 @@ def complete(folder: Path) -> Checkpoint:
     step = _step(folder)
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != MARKER}
     for name in files:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
+        sync(folder / name)
     write_json(folder / MARKER, {"step": step, "sha256": files})
     whole = [path for path in _newest_first(folder.parent) if (path / MARKER).is_file()]
     for old in whole[KEPT:]:

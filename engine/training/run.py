@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _NICE = 10
 PICTURE = "run.png"
 TENSORBOARD = "tensorboard"
-WIDENED = "widened.jsonl"
+WIDENED = "widened.json"
 """Pairs that training found itself; kept for a resume and for who wants to look."""
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class TrainingRun:
         self.settings = TrainingSettings.from_json(job["settings"])
         self.device = str(job["device"]).partition(":")[0]
         self.output_dir = Path(job["output_dir"])
-        self.part_dir = self.output_dir.with_name(f".{self.output_dir.name}.part")
+        self.part_dir = artifact.part_of(self.output_dir)
 
     def go(self) -> artifact.AdapterManifest:
         """Train and publish the adapter. Raises StoppedError, CancelledError or StudioError."""

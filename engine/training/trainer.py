@@ -150,7 +150,19 @@ def trainer_arguments(parts: Parts) -> dict[str, Any]:
     }
 
 
-def dataset_of(rows: tuple[Mapping[str, Any], ...]) -> Any:
+def trainer_inputs(parts: Parts) -> dict[str, Any]:
+    """What all of TRL's trainers are built from, beside their arguments."""
+    return {
+        "model": parts.model,
+        "train_dataset": _dataset_of(parts.rows.train),
+        "eval_dataset": _dataset_of(parts.rows.held_out),
+        "processing_class": parts.tokenizer,
+        "peft_config": lora_config(parts.settings),
+        "watch": parts.watch,
+    }
+
+
+def _dataset_of(rows: tuple[Mapping[str, Any], ...]) -> Any:
     """The rows as a `datasets` table in memory; None for no rows."""
     from datasets import Dataset
 

@@ -9,7 +9,6 @@ Runs in the training child only. Knows rows and texts; knows no trainer and no d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,9 @@ import numpy as np
 from engine.errors import NotEnoughDataError
 from engine.evaluation.features import FEATURES, features
 from engine.evaluation.taste import Description, Pair, TasteModel, fit
+from engine.jobs.process import write_json
 from engine.text.model import Message
-from engine.training.rows import Row, read_rows
+from engine.training.rows import Row
 from engine.training.samples import SamplePrompt, Speaker
 from engine.training.watch import Watch
 
@@ -58,7 +58,7 @@ def widen(rows: Sequence[Row], more: int, max_tokens: int, speaker: Speaker, wat
     the watch raises.
     """
     if path.is_file():
-        return read_rows(path)
+        return list(json.loads(path.read_text(encoding="utf-8"))["rows"])
     judged = _by_prompt(rows)
     taste = _taste(judged)
     if taste is None or taste.interval[0] <= 0.5:
@@ -116,10 +116,5 @@ def _widest(one: _Judged, taste: TasteModel) -> Row | None:
 
 
 def _kept(rows: list[Row], path: Path) -> list[Row]:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_json(path, {"rows": rows})
     return rows

@@ -145,7 +145,7 @@ def test_a_rating_with_reason_and_comment_survives_a_reload(write: WritePage) ->
 
 
 def test_two_chats_stream_at_once(studio: RunningStudio, open_page: OpenPage) -> None:
-    chats = [WritePage(open_page(studio.url, max_new_tokens=120)) for _ in range(2)]
+    chats = [WritePage(open_page(studio.url, max_new_tokens=400)) for _ in range(2)]
     for number, chat in enumerate(chats):
         chat.send(f"Tell a long story, number {number}, about the stars.")
     for chat in chats:
@@ -155,6 +155,7 @@ def test_two_chats_stream_at_once(studio: RunningStudio, open_page: OpenPage) ->
         expect(chat.last.locator(".answer")).not_to_have_text(text, use_inner_text=True, timeout=60_000)
     assert all(chat.stop.is_visible() for chat in chats), "one had ended before the other went on"
     for chat in chats:
+        chat.stop.click()
         assert chat.wait_done()
     assert chats[0].conversation_id != chats[1].conversation_id
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 LIVE = ("queued", "running")
-RESUMABLE = ("interrupted", "cancelled", "failed")
 HISTORY_SHOWN = 50
 View = dict[str, Any]
 
@@ -132,7 +131,7 @@ class ArenaPage:
             "eta_s": job.progress.get("eta_s"),
             "match": match_view(match) if match else None,
             "error": error_text(job, self.language),
-            "can_resume": job.status in RESUMABLE and made < needed,
+            "can_resume": job.can_resume and made < needed,
             "result": self._result(owner_id, result) if over else None,
         }
 

@@ -13,7 +13,7 @@ from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
 from storage.records import CreationFilter
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, error_view
+from ui.handlers import Action, Answer, acting, action_id, error_view
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 from ui.view import markdown
@@ -78,7 +78,7 @@ class LibraryPage:
 
     def open(self, owner_id: str, action: Action) -> View:
         """Everything about one Creation."""
-        detail, names = self.studio.library.get(owner_id, owner_id, _id(action)), self._names()
+        detail, names = self.studio.library.get(owner_id, owner_id, action_id(action)), self._names()
         scores: dict[str, float | None] = {}
         for version in detail.versions[-VERSIONS_WITH_SCORES:]:
             rating = self.studio.feedback.rating(owner_id, version.id)
@@ -93,7 +93,7 @@ class LibraryPage:
     def rate(self, owner_id: str, action: Action) -> View:
         """Set the rating, or withdraw it (null); says what it did and shows history and preferences again."""
         options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
-        result = self.studio.feedback.rate(owner_id, owner_id, _id(action), action.get("score"), options)
+        result = self.studio.feedback.rate(owner_id, owner_id, action_id(action), action.get("score"), options)
         detail = self.open(owner_id, action)
         return {"rating": detail["rating"], "next_training_in": result.next_training_in, "detail": detail}
 
@@ -117,7 +117,7 @@ class LibraryPage:
 
     def write(self, owner_id: str, action: Action) -> View:
         """Where the Creation came from: its conversation (turned to this version), or for a one-shot its prompt and settings."""
-        creation = self.studio.library.get(owner_id, owner_id, _id(action)).creation
+        creation = self.studio.library.get(owner_id, owner_id, action_id(action)).creation
         if creation.conversation_id and creation.trashed_at is None:
             conversation = self.studio.conversations.get(owner_id, creation.conversation_id)
             if conversation.trashed_at is None:
@@ -127,7 +127,7 @@ class LibraryPage:
 
     def reproduce(self, owner_id: str, action: Action) -> View:
         """Start making the Creation again, exactly; the page asks `reproduced` how far it is."""
-        return {"job_id": self.studio.text.reproduce(owner_id, _id(action))}
+        return {"job_id": self.studio.text.reproduce(owner_id, action_id(action))}
 
     def reproduced(self, owner_id: str, action: Action) -> View:
         """How far a reproduction is, and what came of it."""
@@ -166,10 +166,6 @@ class LibraryPage:
     def _names(self) -> Names:
         models = {spec.id: spec.name for spec in self.studio.models.specs()}
         return Names(models=models, base=self.t("library.base"), render=markdown)
-
-
-def _id(action: Action) -> str:
-    return str(action.get("id"))
 
 
 def _ids(action: Action) -> list[str]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, in_words
+from ui.handlers import Action, Answer, acting, action_id, in_words
 from ui.i18n import Translator
 from ui.view_arena import Versions, version_view
 
@@ -80,29 +80,29 @@ class ModelsPage:
 
     def get(self, owner_id: str, action: Action) -> View:
         """Get a model, or verify one that is here."""
-        self.studio.models.get(owner_id, _id(action))
+        self.studio.models.get(owner_id, action_id(action))
         return self.show(owner_id, action)
 
     def cancel(self, owner_id: str, action: Action) -> View:
         """Stop a download; what has come is kept for the next time."""
-        card = next((one for one in self.studio.models.cards(owner_id) if one.id == _id(action)), None)
+        card = next((one for one in self.studio.models.cards(owner_id) if one.id == action_id(action)), None)
         if card is not None and card.job_id:
             self.studio.jobs.cancel(owner_id, card.job_id)
         return self.show(owner_id, action)
 
     def remove(self, owner_id: str, action: Action) -> View:
         """Delete a fetched model's files, or forget an added one."""
-        self.studio.models.remove(_id(action), owner_id)
+        self.studio.models.remove(action_id(action), owner_id)
         return self.show(owner_id, action)
 
     def default(self, owner_id: str, action: Action) -> View:
         """Use this model for its task from now on."""
-        self.studio.models.set_default(owner_id, str(action.get("task")), _id(action))
+        self.studio.models.set_default(owner_id, str(action.get("task")), action_id(action))
         return self.show(owner_id, action)
 
     def unload(self, owner_id: str, action: Action) -> View:
         """Free an idle model's memory."""
-        self.studio.models.unload(_id(action))
+        self.studio.models.unload(action_id(action))
         return self.show(owner_id, action)
 
     def load(self, owner_id: str, action: Action) -> View:
@@ -123,7 +123,7 @@ class ModelsPage:
 
     def promote(self, owner_id: str, action: Action) -> View:
         """Write with this adapter from now on; without a passed blind test it takes a reason."""
-        self.studio.adapters.promote(owner_id, _id(action), override=str(action.get("override") or "").strip() or None)
+        self.studio.adapters.promote(owner_id, action_id(action), override=str(action.get("override") or "").strip() or None)
         return self.show(owner_id, action)
 
     def roll_back(self, owner_id: str, action: Action) -> View:
@@ -133,12 +133,12 @@ class ModelsPage:
 
     def rename_adapter(self, owner_id: str, action: Action) -> View:
         """Give an adapter another name."""
-        self.studio.adapters.rename(owner_id, _id(action), str(action.get("name") or ""))
+        self.studio.adapters.rename(owner_id, action_id(action), str(action.get("name") or ""))
         return self.show(owner_id, action)
 
     def remove_adapter(self, owner_id: str, action: Action) -> View:
         """Delete an adapter's files; what it wrote stays."""
-        self.studio.adapters.remove(owner_id, _id(action))
+        self.studio.adapters.remove(owner_id, action_id(action))
         return self.show(owner_id, action)
 
     def _adapters(self, owner_id: str, names: dict[str, str]) -> dict[str, list[View]]:
@@ -207,7 +207,3 @@ class ModelsPage:
             return card.error
         words = self.t(card.error_key, **in_words(card.error_values, self.language)) if card.error_key else ""
         return words if words and words != card.error_key and "{" not in words else card.error
-
-
-def _id(action: Action) -> str:
-    return str(action.get("id"))

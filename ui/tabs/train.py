@@ -13,7 +13,7 @@ from engine.types import DatasetOptions, EvaluateOptions, TrainOptions, options_
 from storage.records import CreationFilter, DatasetRecord, Json, Method
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, in_words
+from ui.handlers import Action, Answer, acting, action_id, in_words
 from ui.i18n import Translator
 from ui.runs import RunsOf
 from ui.tabs.library import LibraryPage
@@ -89,8 +89,8 @@ class TrainPage:
     def run(self, owner_id: str, action: Action) -> View:
         """{since, after, view, metrics, samples, log, alarms}: what is new of one run past event number `after`."""
         after = _number(action.get("after"))
-        events = self.studio.training.events(owner_id, _id(action), after)
-        view = self.runs_of.view(owner_id, _id(action), is_first=after == 0)
+        events = self.studio.training.events(owner_id, action_id(action), after)
+        view = self.runs_of.view(owner_id, action_id(action), is_first=after == 0)
         seen = new_events(events, self.t, self.language)
         return {**seen, "since": after, "after": max(after, seen["after"]), "view": view}
 
@@ -130,16 +130,16 @@ class TrainPage:
 
     def stop(self, owner_id: str, action: Action) -> View:
         """Save its state and stop it; it can go on later."""
-        self.studio.training.stop(owner_id, _id(action))
+        self.studio.training.stop(owner_id, action_id(action))
         return {}
 
     def cancel(self, owner_id: str, action: Action) -> View:
         """End it without an adapter."""
-        return {"status": self.studio.jobs.cancel(owner_id, _id(action))}
+        return {"status": self.studio.jobs.cancel(owner_id, action_id(action))}
 
     def resume(self, owner_id: str, action: Action) -> View:
         """Go on from the last complete checkpoint."""
-        self.studio.training.resume(owner_id, _id(action))
+        self.studio.training.resume(owner_id, action_id(action))
         return {}
 
     def evaluate(self, owner_id: str, action: Action) -> View:
@@ -175,7 +175,7 @@ class TrainPage:
         return {"url": f"/exports/{file.id}", "name": file.name, "rows": file.rows}
 
     def _adapter_id(self, owner_id: str, action: Action) -> str:
-        adapter = self.studio.training.run(owner_id, _id(action)).adapter
+        adapter = self.studio.training.run(owner_id, action_id(action)).adapter
         if adapter is None:
             raise BadOptionError("This training has made no adapter.", key="error.no_adapter")
         return adapter.id
@@ -207,10 +207,6 @@ def _options(form: Mapping[str, Any], *, key: str | None = None) -> TrainOptions
     if settings is not None and not isinstance(settings, dict):
         raise BadOptionError("Options must be one JSON object or null.", key="error.options_object")
     return options_from_json(TrainOptions, {"task": TASK, **form, "settings": settings, "idempotency_key": key})
-
-
-def _id(action: Action) -> str:
-    return str(action.get("id"))
 
 
 def _number(value: object) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trl import DPOConfig, DPOTrainer
 
-from engine.training.trainer import Parts, Watched, dataset_of, lora_config, trainer_arguments
+from engine.training.trainer import Parts, Watched, trainer_arguments, trainer_inputs
 
 
 class WatchedDPOTrainer(Watched, DPOTrainer):  # type: ignore[misc]
@@ -31,12 +31,4 @@ def build(parts: Parts) -> Any:
         # LoRA's own dropout is ours to set; TRL would switch it off with the model's.
         disable_dropout=settings.lora_dropout == 0,
     )
-    return WatchedDPOTrainer(
-        model=parts.model,
-        args=config,
-        train_dataset=dataset_of(parts.rows.train),
-        eval_dataset=dataset_of(parts.rows.held_out),
-        processing_class=parts.tokenizer,
-        peft_config=lora_config(settings),
-        watch=parts.watch,
-    )
+    return WatchedDPOTrainer(args=config, **trainer_inputs(parts))

@@ -6,7 +6,7 @@ from typing import Any
 
 from trl import KTOConfig, KTOTrainer
 
-from engine.training.trainer import Parts, Watched, dataset_of, lora_config, trainer_arguments
+from engine.training.trainer import Parts, Watched, trainer_arguments, trainer_inputs
 
 
 class WatchedKTOTrainer(Watched, KTOTrainer):  # type: ignore[misc]
@@ -26,12 +26,4 @@ def build(parts: Parts) -> Any:
         disable_dropout=settings.lora_dropout == 0,
         train_sampling_strategy="sequential",  # rows are mixed already, and each was given its neighbour's answer
     )
-    return WatchedKTOTrainer(
-        model=parts.model,
-        args=config,
-        train_dataset=dataset_of(parts.rows.train),
-        eval_dataset=dataset_of(parts.rows.held_out),
-        processing_class=parts.tokenizer,
-        peft_config=lora_config(settings),
-        watch=parts.watch,
-    )
+    return WatchedKTOTrainer(args=config, **trainer_inputs(parts))

@@ -65,7 +65,7 @@ def widened(path: Path, known: list[dict[str, Any]], speaker: Speaker, watch: Wa
 @pytest.mark.parametrize("likes_short", [True, False])
 def test_new_pairs_say_what_the_ratings_say(tmp_path: Path, likes_short: bool) -> None:
     known = rows(24, likes_short=likes_short)
-    found = widened(tmp_path / "widened.jsonl", known, Speaker(), Watch())
+    found = widened(tmp_path / "widened.json", known, Speaker(), Watch())
 
     assert len(found) == 24
     for row, new in zip(known, found, strict=True):
@@ -77,19 +77,19 @@ def test_new_pairs_say_what_the_ratings_say(tmp_path: Path, likes_short: bool) -
 
 def test_ratings_that_say_nothing_clear_add_nothing(tmp_path: Path) -> None:
     speaker, watch = Speaker(), Watch()
-    assert widened(tmp_path / "widened.jsonl", rows(24, likes_short=None), speaker, watch) == []
+    assert widened(tmp_path / "widened.json", rows(24, likes_short=None), speaker, watch) == []
     assert speaker.asked == []
     assert "no further answers" in watch.lines[0]
 
 
 def test_few_ratings_add_nothing(tmp_path: Path) -> None:
     speaker = Speaker()
-    assert widened(tmp_path / "widened.jsonl", rows(5, likes_short=True), speaker, Watch()) == []
+    assert widened(tmp_path / "widened.json", rows(5, likes_short=True), speaker, Watch()) == []
     assert speaker.asked == []
 
 
 def test_a_resumed_run_gets_the_same_pairs_and_writes_nothing_again(tmp_path: Path) -> None:
-    path, known = tmp_path / "widened.jsonl", rows(24, likes_short=True)
+    path, known = tmp_path / "widened.json", rows(24, likes_short=True)
     first = widened(path, known, Speaker(), Watch())
     again = Speaker()
     assert widened(path, known, again, Watch()) == first
@@ -98,5 +98,5 @@ def test_a_resumed_run_gets_the_same_pairs_and_writes_nothing_again(tmp_path: Pa
 
 def test_every_new_answer_has_a_seed_of_its_own(tmp_path: Path) -> None:
     speaker = Speaker()
-    widened(tmp_path / "widened.jsonl", rows(24, likes_short=True), speaker, Watch())
+    widened(tmp_path / "widened.json", rows(24, likes_short=True), speaker, Watch())
     assert len({prompt.seed for prompt in speaker.asked}) == len(speaker.asked) == 48
