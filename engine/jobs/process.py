@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from uuid import uuid4
 
 import engine
-from engine.errors import BusyError
+from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError, StudioError
 
 ChildEvent: TypeAlias = Mapping[str, Any]
 Word: TypeAlias = Literal["stop", "cancel", "wait", ""]
@@ -33,6 +33,9 @@ Word: TypeAlias = Literal["stop", "cancel", "wait", ""]
 WAIT_FRESH_S: Final = 5.0
 """How long one "wait" counts; whoever wants a longer one repeats it."""
 FINAL_EVENTS: Final = frozenset({"done", "failed", "interrupted", "cancelled"})
+_ERRORS: Final[Mapping[str, type[StudioError]]] = {
+    kind.code: kind for kind in (StudioError, BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError)
+}
 _LOCK_S = 10.0
 _WORDS: Final[tuple[Word, ...]] = ("stop", "cancel", "wait")
 
@@ -132,6 +135,17 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[ChildEvent], int]:
         return [], offset
     whole = data[: data.rfind(b"\n") + 1]
     return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
+
+
+def error_fields(error: StudioError) -> dict[str, Any]:
+    """An error as an event carries it; `error_of` makes it an error again."""
+    values = {name: str(value) for name, value in error.values.items()}
+    return {"code": error.code, "message": error.message, "key": error.message_key, "values": values}
+
+
+def error_of(fields: Mapping[str, Any]) -> StudioError:
+    """The error that a child reported; a kind that is not known here is a plain StudioError."""
+    return _ERRORS.get(fields["code"], StudioError)(fields["message"], key=fields["key"], **fields["values"])
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.errors import BadFileError, BadOptionError, BusyError, CancelledError, NoModelError, StudioError
+from engine.errors import CancelledError, StudioError
 from engine.jobs.job import CancelToken
-from engine.jobs.process import Child, ChildEvent, ChildReporter, start_child
+from engine.jobs.process import Child, ChildEvent, ChildReporter, error_fields, error_of, start_child
 from engine.models.catalog import ModelSpec, spec_from_json
 from engine.models.store import ModelStore
 
-_ERRORS = {kind.code: kind for kind in (StudioError, NoModelError, BadFileError, BusyError, BadOptionError)}
 _FINAL = ("done", "failed", "cancelled")
 _POLL_S = 0.1
 _CANCEL_GRACE_S = 8.0
@@ -75,8 +74,7 @@ def _raise_unless_done(spec: ModelSpec, last: ChildEvent | None, returncode: int
     if phase == "cancelled":
         raise CancelledError(f"The download of {spec.name} was stopped.", key="error.download_stopped", name=spec.name)
     if last is not None and phase == "failed":
-        error = last["error"]
-        raise _ERRORS.get(error["code"], StudioError)(error["message"], key=error["key"], **error["values"])
+        raise error_of(last["error"])
     raise StudioError(
         f"The download of {spec.name} ended unexpectedly (exit code {returncode}). Nothing was installed; try again.",
         key="error.download_died",
@@ -120,14 +118,11 @@ def _run(job_dir: Path) -> int:
         except CancelledError:
             progress.say("cancelled")
         except StudioError as error:
-            values = {name: str(value) for name, value in error.values.items()}
-            details = {"code": error.code, "message": error.message, "key": error.message_key, "values": values}
-            progress.say("failed", error=details)
+            progress.say("failed", error=error_fields(error))
             return 1
         except OSError as error:
             message = f"{spec.name} could not be written to {store.models_dir}: {error.strerror or error}. Nothing was installed."
-            details = {"code": "error", "message": message, "key": "error.models_dir", "values": {"name": spec.name}}
-            progress.say("failed", error=details)
+            progress.say("failed", error=error_fields(StudioError(message, key="error.models_dir", name=spec.name)))
             logger.exception("fetching %s", spec.id)
             return 1
     return 0

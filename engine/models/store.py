@@ -168,6 +168,22 @@ def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
+class KnownHashes:
+    """sha256 of files; their bytes are read again only when size or time have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], str]] = {}
+
+    def sha256(self, path: Path) -> str:
+        """Of the file as it is now. Raises OSError."""
+        stat = path.stat()
+        signature = (stat.st_size, stat.st_mtime_ns)
+        known = self._known.get(path)
+        if known is None or known[0] != signature:
+            known = self._known[path] = (signature, sha256_of(path))
+        return known[1]
+
+
 def gigabytes(size_bytes: int) -> str:
     """A size as people read it: "1.2 GB", "340 MB"."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 950_000_000 else f"{size_bytes / 1e6:.0f} MB"

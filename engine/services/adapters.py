@@ -6,7 +6,6 @@ pages and in the API alike. Knows storage, the adapters' folders and the gate's 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from engine.errors import BadFileError, BadOptionError, BusyError, GateError, StudioError
 from engine.evaluation.preference import Gate, Reason
 from engine.models.adapters import CONFIG_NAME, WEIGHTS_NAME, AdapterRef, sha256_of
+from engine.models.store import KnownHashes
 from engine.safety.limits import clean_label, clean_text
 from engine.services.edge import storage_errors
 from engine.services.evaluations import KIND, Standing, result_of, standing_of
@@ -59,7 +59,7 @@ class AdapterService:
         self._database = database
         self._dir = adapters_dir
         self._default_model = default_model
-        self._hashed: dict[Path, tuple[tuple[int, int], str]] = {}
+        self._hashes = KnownHashes()
 
     @storage_errors()
     def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
@@ -227,7 +227,7 @@ class AdapterService:
         if record.removed_at is not None:
             raise _removed(record)
         try:
-            found = self._sha256(folder / WEIGHTS_NAME)
+            found = self._hashes.sha256(folder / WEIGHTS_NAME)
             is_whole = found == record.sha256 and (folder / CONFIG_NAME).is_file()
             reason = "its weights are not the ones that were trained"
         except OSError:
@@ -236,17 +236,6 @@ class AdapterService:
             return AdapterRef(record.id, record.sha256, folder)
         text = f'The adapter {record.name} is damaged: {reason}. Use another version or "base".'
         raise BadFileError(text, key="error.adapter_damaged", name=record.name, reason=reason)
-
-    def _sha256(self, path: Path) -> str:
-        """Of a file; the bytes are read again only when its size or time has changed."""
-        stat = path.stat()
-        signature = (stat.st_size, stat.st_mtime_ns)
-        known = self._hashed.get(path)
-        if known is None or known[0] != signature:
-            with path.open("rb") as file:
-                known = (signature, hashlib.file_digest(file, "sha256").hexdigest())
-            self._hashed[path] = known
-        return known[1]
 
 
 def _chosen(uow: UnitOfWork, owner_id: str, model_id: str, option: str) -> AdapterRecord | None:

@@ -11,14 +11,14 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, get_args
 
-from engine.errors import BadOptionError, NotFoundError
+from engine.errors import BadOptionError
 from engine.jobs.job import can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
 from engine.services.adapters import AdapterService
 from engine.services.arena_job import ArenaParts, EvaluateJob
 from engine.services.arena_prompts import ArenaPrompts
-from engine.services.edge import NOTHING_HERE, storage_errors
+from engine.services.edge import storage_errors
 from engine.services.evaluations import KIND, Evaluation, Standing, result_of, standing_of, votes_in_order
 from engine.types import EvaluateOptions
 from storage.records import Choice, CreationFilter, JobRecord, JobStatus, Json, MatchRecord
@@ -109,10 +109,10 @@ class ArenaService:
         Raises NotFoundError, and what `evaluate` raises for adapters.
         """
         with self._database.read() as uow:
-            evaluation = Evaluation.from_json(_job(uow, owner_id, run_id).request)
+            evaluation = Evaluation.from_json(uow.jobs.get(owner_id, run_id, KIND).request)
         refs = self._refs(owner_id, evaluation)
         with self._database.write() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
             made = len(uow.matches.list(owner_id, run_id))
             if not can_resume(job.kind, job.status) or made >= evaluation.n:
                 return run_id
@@ -139,7 +139,7 @@ class ArenaService:
             raise BadOptionError(f'"choice" must be one of {names}.', key="error.option_one_of", name="choice", names=names)
         with self._database.write() as uow:
             match = uow.matches.get(owner_id, match_id)
-            standing = standing_of(uow, owner_id, rater_id, _job(uow, owner_id, match.evaluation_id))
+            standing = standing_of(uow, owner_id, rater_id, uow.jobs.get(owner_id, match.evaluation_id, KIND))
             _refuse_unvotable(standing, match, choice)
             uow.votes.set(rater_id, match.id, choice, match.left_sha256, match.right_sha256)
             votes = len(standing.votes) + (match.id not in standing.votes)
@@ -150,7 +150,7 @@ class ArenaService:
     def undo(self, owner_id: str, rater_id: str, run_id: str) -> MatchView:
         """Take back the newest vote and return its match. Raises BadOptionError when there is none, or the test is judged."""
         with self._database.write() as uow:
-            standing = standing_of(uow, owner_id, rater_id, _job(uow, owner_id, run_id))
+            standing = standing_of(uow, owner_id, rater_id, uow.jobs.get(owner_id, run_id, KIND))
             if standing.is_judged:
                 raise _judged()
             votes = votes_in_order(standing)
@@ -220,14 +220,7 @@ class ArenaService:
 
     def _standing(self, owner_id: str, rater_id: str, run_id: str) -> Standing:
         with self._database.read() as uow:
-            return standing_of(uow, owner_id, rater_id, _job(uow, owner_id, run_id))
-
-
-def _job(uow: UnitOfWork, owner_id: str, run_id: str) -> JobRecord:
-    job = uow.jobs.get(owner_id, run_id)
-    if job.kind != KIND:
-        raise NotFoundError(NOTHING_HERE, key="error.not_found")
-    return job
+            return standing_of(uow, owner_id, rater_id, uow.jobs.get(owner_id, run_id, KIND))
 
 
 def _view(standing: Standing, match: MatchRecord | None) -> MatchView:

@@ -125,14 +125,14 @@ class TrainingService:
     def run(self, owner_id: str, run_id: str) -> RunView:
         """One run with all its series. Raises NotFoundError."""
         with self._database.read() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
             return run_view(uow, job, self._snapshot(uow, job), uow.run_events.list(job.id, kinds=SERIES_KINDS))
 
     @storage_errors()
     def events(self, owner_id: str, run_id: str, after: int = 0) -> tuple[RunEventRecord, ...]:
         """The run's events with a number above `after`. Raises NotFoundError."""
         with self._database.read() as uow:
-            return uow.run_events.list(_job(uow, owner_id, run_id).id, after=after)
+            return uow.run_events.list(uow.jobs.get(owner_id, run_id, KIND).id, after=after)
 
     @storage_errors()
     def stop(self, owner_id: str, run_id: str) -> JobSnapshot:
@@ -140,10 +140,10 @@ class TrainingService:
         has ended. Raises NotFoundError.
         """
         with self._database.read() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
         self._runner.cancel(job.id, "interrupted")
         with self._database.read() as uow:
-            return self._snapshot(uow, _job(uow, owner_id, run_id))
+            return self._snapshot(uow, uow.jobs.get(owner_id, run_id, KIND))
 
     @storage_errors()
     def resume(self, owner_id: str, run_id: str) -> str:
@@ -153,11 +153,11 @@ class TrainingService:
         BadOptionError for one that is done or was discarded.
         """
         with self._database.read() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
         request = RunRequest.from_json(job.request)
         self._planner.trainable(owner_id, request.base_model_id, request.task)
         with self._database.write() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
             if job.status in ("queued", "running"):
                 return job.id
             if not can_resume(KIND, job.status):
@@ -172,7 +172,7 @@ class TrainingService:
     def picture(self, owner_id: str, run_id: str) -> Path:
         """A PNG of the run's curves, drawn anew while it goes on. Raises NotFoundError before there is anything to draw."""
         with self._database.read() as uow:
-            job = _job(uow, owner_id, run_id)
+            job = uow.jobs.get(owner_id, run_id, KIND)
             events = uow.run_events.list(job.id, kinds=SERIES_KINDS)
         path = run_dir(self._parts.runs_dir, job.id) / PICTURE
         if job.status == "done" and path.is_file():
@@ -189,7 +189,7 @@ class TrainingService:
     def tensorboard_dir(self, owner_id: str, run_id: str) -> Path:
         """The folder with the run's TensorBoard files, which may not exist yet. Raises NotFoundError."""
         with self._database.read() as uow:
-            return run_dir(self._parts.runs_dir, _job(uow, owner_id, run_id).id) / TENSORBOARD
+            return run_dir(self._parts.runs_dir, uow.jobs.get(owner_id, run_id, KIND).id) / TENSORBOARD
 
     def going_on(self) -> tuple[str, ...]:
         """One sentence for each run whose process works on when the studio closes, for the terminal."""
@@ -247,13 +247,6 @@ class TrainingService:
     def _next_name(self, owner_id: str) -> str:
         with self._database.read() as uow:
             return f"Taste {len(uow.jobs.list(owner_id, KIND)) + 1}"
-
-
-def _job(uow: UnitOfWork, owner_id: str, run_id: str) -> JobRecord:
-    job = uow.jobs.get(owner_id, run_id)
-    if job.kind != KIND:
-        raise NotFoundError(NOTHING_HERE, key="error.not_found")
-    return job
 
 
 def _started(job: JobRecord) -> RunStarted:

@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,15 +18,10 @@ from typing import Final
 from engine.device import Device
 from engine.errors import (
     BadFileError,
-    BadOptionError,
-    BusyError,
     CancelledError,
-    NoModelError,
-    NotEnoughDataError,
     PoisonError,
-    StudioError,
 )
-from engine.jobs.process import FINAL_EVENTS, Child, ChildEvent, attach, read_events, start_child, write_json
+from engine.jobs.process import FINAL_EVENTS, Child, ChildEvent, attach, error_of, read_events, start_child, write_json
 from engine.jobs.runner import JobContext
 from engine.services.datasets import DatasetService
 from engine.services.edge import storage_errors
@@ -48,9 +43,6 @@ STOP_GRACE_S: Final = 60.0
 CANCEL_GRACE_S: Final = 8.0
 NEWBORN_S: Final = 10.0
 """Longest time from a process's start to its lock, on a busy machine."""
-_ERRORS: Final[Mapping[str, type[StudioError]]] = {
-    kind.code: kind for kind in (StudioError, BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError)
-}
 
 log = logging.getLogger(__name__)
 
@@ -216,9 +208,7 @@ class TrainJob:
         if kind == "done":
             return self._finish()
         if last is not None and kind == "failed":
-            error = last["error"]
-            kind_of_error = _ERRORS.get(error["code"], StudioError)
-            raise kind_of_error(error["message"], key=error["key"], **error["values"])
+            raise error_of(last["error"])
         if kind == "cancelled":
             context.cancel.cancel("cancelled")
         elif kind == "interrupted" or context.cancel.cancelled:

@@ -8,21 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from engine.device import Device, memory
 from engine.errors import BadOptionError, NoModelError, StudioError
 from engine.models.catalog import ModelSpec
 from engine.models.folder import read_weights
-from engine.models.store import ModelStore, gigabytes, sha256_of
+from engine.models.store import KnownHashes, ModelStore, gigabytes
 from engine.services.datasets import DatasetPreview, DatasetService
 from engine.services.edge import storage_errors
 from engine.services.runs import KIND, RunRequest
 from engine.training.args import TrainingSettings
 from engine.training.dataset import prompt_key, prompt_of
 from engine.training.estimate import Estimate, ModelShape, estimate, read_shape, row_tokens
-from engine.training.presets import settings_for
+from engine.training.presets import recipe, settings_for
 from engine.types import DatasetOptions, TrainOptions
 from storage.database import Database
 from storage.records import DatasetRecord, DatasetRow, Json, Kind, Method, Split
@@ -30,7 +29,6 @@ from storage.records import DatasetRecord, DatasetRow, Json, Kind, Method, Split
 SAMPLES: Final = 4
 """Fixed prompts that are answered at intervals."""
 _MEASURED_ROWS: Final = 200
-METHODS: Final[tuple[Method, ...]] = ("dpo", "kto", "sft")
 SIDES: Final[tuple[Split, ...]] = ("held_out", "train")
 
 
@@ -96,7 +94,7 @@ class Planner:
 
     def __init__(self, parts: PlanParts) -> None:
         self._parts = parts
-        self._hashes: dict[tuple[str, int, int], str] = {}
+        self._hashes = KnownHashes()
 
     def plan(self, owner_id: str, rater_id: str, options: TrainOptions) -> TrainingPlan:
         """Say what the wish means now; nothing is written. Raises NotFoundError for an unknown dataset or model,
@@ -128,14 +126,7 @@ class Planner:
 
     def method(self, options: TrainOptions) -> Method | None:
         """The recipe that was asked for. Raises BadOptionError for one that there is not."""
-        if options.recipe is None:
-            return None
-        for known in METHODS:
-            if known == options.recipe:
-                return known
-        names = ", ".join(METHODS)
-        text = f'There is no recipe "{options.recipe}"; use one of {names}.'
-        raise BadOptionError(text, key="error.recipe_unknown", name=str(options.recipe), names=names)
+        return None if options.recipe is None else recipe(str(options.recipe))
 
     def default(self, owner_id: str, task: Kind) -> str:
         """Id of the model that is trained unless another is asked for. Raises BadOptionError for a task without models."""
@@ -197,7 +188,7 @@ class Planner:
         files = read_weights(self._parts.store.path(spec)).files
         manifest = self._parts.store.manifest(spec)
         listed = manifest["files"] if manifest else {}
-        hashes = [listed[path.name]["sha256"] if path.name in listed else self._hash(path) for path in files]
+        hashes = [listed[path.name]["sha256"] if path.name in listed else self._hashes.sha256(path) for path in files]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode("ascii")).hexdigest()
 
     def rows(self, owner_id: str, record: DatasetRecord) -> list[Json]:
@@ -250,13 +241,6 @@ class Planner:
             return read_shape(self._parts.store.path(spec))
         except StudioError as error:
             raise NoModelError(error.message, key=error.message_key, **error.values) from error
-
-    def _hash(self, path: Path) -> str:
-        facts = path.stat()
-        key = (str(path), facts.st_size, facts.st_mtime_ns)
-        if key not in self._hashes:
-            self._hashes[key] = sha256_of(path)
-        return self._hashes[key]
 
 
 def _lacks(found: DatasetPreview | DatasetRecord) -> list[tuple[str, tuple[str, Json]]]:

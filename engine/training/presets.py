@@ -59,6 +59,15 @@ _SAVE_ROWS: Final = 32
 """Rows between two checkpoints: what a crash loses at most."""
 
 
+def recipe(name: str) -> Method:
+    """The recipe of that name. Raises BadOptionError when there is none."""
+    for known in _METHODS:
+        if known == name:
+            return known
+    names = ", ".join(_METHODS)
+    raise BadOptionError(f'There is no recipe "{name}"; use one of {names}.', key="error.recipe_unknown", name=name, names=names)
+
+
 def settings_for(
     method: Method, preset: Preset, *, examples: int, device_kind: str, overrides: Mapping[str, Any] | None = None
 ) -> TrainingSettings:
@@ -66,10 +75,7 @@ def settings_for(
 
     `overrides` replace single settings. Raises BadOptionError that names a bad or unknown setting, method or preset.
     """
-    if method not in _METHODS:
-        names = ", ".join(_METHODS)
-        text = f'There is no recipe "{method}"; use one of {names}.'
-        raise BadOptionError(text, key="error.recipe_unknown", name=method, names=names)
+    recipe(method)
     if preset not in _WISHES:
         names = ", ".join(PRESETS)
         text = f'There is no preset "{preset}"; use one of {names}.'

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CancelledError, StudioError
-from engine.jobs.process import ChildReporter, read_events
+from engine.jobs.process import ChildReporter, error_fields, read_events
 from engine.training import artifact, checkpoints
 from engine.training.args import TrainingSettings
 from engine.training.watch import StoppedError, Watch, finite
@@ -241,8 +241,7 @@ def _details(error: Exception) -> dict[str, Any]:
     """The error as one sentence for a person."""
     if not isinstance(error, StudioError):
         error = _as_studio_error(error)
-    values = {name: str(value) for name, value in error.values.items()}
-    return {"code": error.code, "message": error.message, "key": error.message_key, "values": values}
+    return error_fields(error)
 
 
 def _as_studio_error(error: Exception) -> StudioError:

@@ -46,9 +46,12 @@ class JobRepository(Repository):
         )
         return rows.job(self._connection.execute(statement.returning(jobs)).one()), True
 
-    def get(self, owner_id: str, id: str) -> JobRecord:
-        """The job. Raises RecordNotFoundError."""
-        return rows.job(self._owned(jobs, owner_id, id, "job"))
+    def get(self, owner_id: str, id: str, kind: str | None = None) -> JobRecord:
+        """The job, of this kind if given. Raises RecordNotFoundError."""
+        job = rows.job(self._owned(jobs, owner_id, id, "job"))
+        if kind is not None and job.kind != kind:
+            raise RecordNotFoundError("job", id)
+        return job
 
     def list(self, owner_id: str, kind: str | None = None, limit: int = 100) -> tuple[JobRecord, ...]:
         """The owner's newest jobs, of one kind if given, newest first."""
