@@ -6,8 +6,8 @@ Writes nothing. Knows models, datasets, the device and earlier runs; starts no p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from engine.device import Device, memory
@@ -21,7 +21,7 @@ from engine.services.runs import KIND, RunRequest
 from engine.training.args import TrainingSettings
 from engine.training.dataset import prompt_key, prompt_of
 from engine.training.estimate import Estimate, ModelShape, estimate, read_shape, row_tokens
-from engine.training.presets import recipe, settings_for
+from engine.training.presets import PRESETS, recipe, settings_for
 from engine.types import DatasetOptions, TrainOptions
 from storage.database import Database
 from storage.records import DatasetRecord, DatasetRow, Json, Kind, Method, Split
@@ -65,12 +65,17 @@ class TrainingPlan:
     """Without anybody's changes."""
     dataset: DatasetPreview | DatasetRecord
     """What would be frozen now, or the Dataset that was asked for."""
-    estimate: Estimate | None
-    """None while the model is not here."""
+    estimates: Mapping[str, Estimate]
+    """What each preset would take with the same changes; empty while the model is not here."""
     reasons: tuple[Reason, ...]
     """Why it cannot start; () when it can."""
     runs_ahead: int
     """Runs that wait or train: this one would wait for them."""
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What it takes; None while the model is not here."""
+        return self.estimates.get(self.preset)
 
     @property
     def can_start(self) -> bool:
@@ -107,17 +112,21 @@ class Planner:
         base_id = options.base or self.default(owner_id, options.task)
         preset, settings, refused = self._settings(method, options, int(counts["train"]))
         reasons += [refused] if refused else []
-        takes: Estimate | None = None
+        estimates: dict[str, Estimate] = {}
         try:
             spec = self.trainable(owner_id, base_id, options.task)
             rows = self._rows(owner_id, found)
-            takes = self.estimate(owner_id, spec, settings, counts, rows)
-            self.check_memory(spec, takes)
+            for name in PRESETS:
+                _, wished, _ = self._settings(method, replace(options, preset=name), int(counts["train"]))
+                estimates[name] = self.estimate(owner_id, spec, wished, counts, rows)
+            self.check_memory(spec, estimates[options.preset])
         except NoModelError as error:
             reasons.append(_reason(error))
         with storage_errors(), self._parts.database.read() as uow:
             ahead = len(uow.jobs.active(owner_id, kind=KIND))
-        return TrainingPlan(options.task, method, options.preset, base_id, settings, preset, found, takes, tuple(reasons), ahead)
+        return TrainingPlan(
+            options.task, method, options.preset, base_id, settings, preset, found, estimates, tuple(reasons), ahead
+        )
 
     def settings(self, method: Method, options: TrainOptions, examples: int) -> TrainingSettings:
         """Complete settings for the wish. Raises BadOptionError that names a bad or unknown one."""

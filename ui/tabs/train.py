@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from engine.services.datasets import DatasetPreview
-    from engine.services.training_plan import TrainingPlan
     from engine.studio import Studio
 
 View = dict[str, Any]
-PRESETS = ("quick", "balanced", "careful")
 FORM = ("preset", "recipe", "base", "dataset", "name", "settings")
 TASK: Final = "text"
 
@@ -96,11 +94,7 @@ class TrainPage:
 
     def plan(self, owner_id: str, action: Action) -> View:
         """What starting with this form would do, how long it would take with each preset, and why it can't where it can't."""
-        form = _form(action)
-        plan = self._plan(owner_id, form)
-        plans = {
-            preset: plan if preset == plan.preset else self._plan(owner_id, {**form, "preset": preset}) for preset in PRESETS
-        }
+        plan = self.studio.training.plan(owner_id, owner_id, _options(_form(action)))
         found = plan.dataset
         counts: Mapping[Method, Json] = {found.method: found.counts} if isinstance(found, DatasetRecord) else found.counts
         rows = counts.get(plan.method, {})
@@ -114,9 +108,8 @@ class TrainPage:
             "can_start": plan.can_start,
             "reasons": self._said([one.message for one in plan.reasons], [(one.key, one.values) for one in plan.reasons]),
             "estimates": {
-                name: {"duration_s": one.estimate.duration_s, "memory_bytes": one.estimate.memory_bytes}
-                for name, one in plans.items()
-                if one.estimate
+                name: {"duration_s": takes.duration_s, "memory_bytes": takes.memory_bytes}
+                for name, takes in plan.estimates.items()
             },
             "settings": form_groups(plan.settings, plan.preset_settings, plan.settings.choices, self.t, self.language),
         }
@@ -179,9 +172,6 @@ class TrainPage:
         if adapter is None:
             raise BadOptionError("This training has made no adapter.", key="error.no_adapter")
         return adapter.id
-
-    def _plan(self, owner_id: str, form: Mapping[str, Any]) -> TrainingPlan:
-        return self.studio.training.plan(owner_id, owner_id, _options(form))
 
     def _missing(self, preview: DatasetPreview) -> list[str]:
         return self._said(preview.missing, preview.missing_keys)
