@@ -1,10 +1,11 @@
 """How well the studio learns hidden rules, and how often chance alone would promote.
 
-    python -m bench.learning [--rater FILE ...] [--prompts FILE] [--preset balanced] [--random 3] [--keep FOLDER] [--out FILE]
+    python -m bench.learning [--rater FILE ...] [--prompts FILE] [--preset balanced] [--random 3] [--keep FOLDER]
 
 Without --rater: all rules of bench/learning/raters. A prompt file is JSON: {"rate": [60 prompts], "test": [40 others]}. The
 candidates that all raters choose from are written once; each rater then has a studio of its own with a copy of them.
-Everything goes through the API of docs/api.md. `--out` keeps all figures and every answer that was compared: read them too.
+Everything goes through the API of docs/api.md. `--keep` keeps all studios, figures and every answer that was compared (read
+them too), and a bench that broke off goes on from there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gradio_client import Client
 
@@ -53,12 +53,16 @@ def prepared(folder: Path, models: Path, prompts: Sequence[str], max_new_tokens:
 def round_of(
     rater: Rater, folder: Path, models: Path, candidates: Sequence[Candidates], prompts: Sequence[str], preset: str
 ) -> Outcome:
-    """One rater's whole loop in a studio of its own."""
-    home = folder / f"rater-{rater.name}"
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.copytree(folder / "written", home)
-    with RunningStudio(home, models) as studio:
-        outcome = whole_loop(Client(studio.url, verbose=False), rater, candidates, prompts, preset)
+    """One rater's whole loop in a studio of its own, unless `folder` has its outcome already."""
+    known, home = folder / f"rater-{rater.name}.json", folder / f"rater-{rater.name}"
+    if known.is_file():
+        outcome = Outcome(**json.loads(known.read_text(encoding="utf-8")))
+    else:
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(folder / "written", home)
+        with RunningStudio(home, models) as studio:
+            outcome = whole_loop(Client(studio.url, verbose=False), rater, candidates, prompts, preset)
+        known.write_text(json.dumps(asdict(outcome), ensure_ascii=False, indent=1), encoding="utf-8")
     print(line(outcome), flush=True)
     return outcome
 
@@ -114,8 +118,7 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--random", type=int, default=0, help="also this many raters who pick blindly")
     parser.add_argument("--max-new-tokens", type=int, default=80)
-    parser.add_argument("--keep", type=Path, help="folder to keep candidates and studios in")
-    parser.add_argument("--out", type=Path, help="JSON file for all figures and answers")
+    parser.add_argument("--keep", type=Path, help="folder for candidates, studios, figures and answers")
     asked = parser.parse_args()
     prompts: dict[str, list[str]] = json.loads(asked.prompts.read_text(encoding="utf-8"))
     paths = asked.rater or sorted(RATERS_DIR.glob("*.py"))
@@ -129,9 +132,6 @@ def main() -> None:
         candidates = prepared(folder, models, prompts["rate"], asked.max_new_tokens)
         for rater in (*raters, *blind):
             outcomes.append(round_of(rater, folder, models, candidates, prompts["test"], asked.preset))
-            if asked.out:
-                rows: list[dict[str, Any]] = [asdict(outcome) for outcome in outcomes]
-                asked.out.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
     known = [outcome for outcome in outcomes if outcome.kind != "random"]
     if known:
         print(summary(known))

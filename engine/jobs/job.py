@@ -42,12 +42,12 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._reason: StopReason = "cancelled"
+        self._reason: StopReason | None = None
         self._is_left = False
 
     def cancel(self, reason: StopReason = "cancelled") -> None:
         """Ask the work to end; `reason` is the state it ends in. The first call counts, but a cancel may follow a stop."""
-        if reason == "cancelled" or not self._event.is_set():
+        if reason == "cancelled" or self._reason is None:
             self._reason = reason
         self._event.set()
 
@@ -64,7 +64,12 @@ class CancelToken:
     @property
     def reason(self) -> StopReason:
         """The state the work ends in once `cancelled` is true."""
-        return self._reason
+        return self._reason or "cancelled"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody asked for the end, rather than this process only letting go of the work."""
+        return self._reason is not None
 
     @property
     def is_left(self) -> bool:

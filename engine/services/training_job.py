@@ -175,14 +175,15 @@ class TrainJob:
                 context.cancel.wait(POLL_S)
 
     def _ask_to_end(self, child: Child, context: JobContext, deadline_s: float | None) -> float:
+        reason = context.cancel.reason
+        if context.cancel.is_asked:
+            child.ask("stop" if reason == "interrupted" else "cancel")
+        elif self._wait_at_s is not None:
+            child.ask("")
         if context.cancel.is_left:
-            if self._wait_at_s is not None:
-                child.ask("")
             child.let_go()
             self._tail.flush(context)
             context.cancel.check()
-        reason = context.cancel.reason
-        child.ask("stop" if reason == "interrupted" else "cancel")
         grace_s = STOP_GRACE_S if reason == "interrupted" else CANCEL_GRACE_S
         deadline_s = min(deadline_s or float("inf"), time.monotonic() + grace_s)
         if time.monotonic() >= deadline_s:

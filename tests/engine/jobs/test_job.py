@@ -45,6 +45,15 @@ def test_a_token_raises_only_once_cancelled() -> None:
         token.check()
 
 
+def test_letting_go_is_not_asking_for_the_end_and_does_not_hide_who_asked() -> None:
+    left, asked = CancelToken(), CancelToken()
+    left.leave()
+    assert left.cancelled and left.is_left and not left.is_asked
+    asked.cancel("interrupted")
+    asked.leave()
+    assert asked.is_left and asked.is_asked and asked.reason == "interrupted"
+
+
 def test_a_wait_ends_when_another_thread_cancels() -> None:
     token = CancelToken()
     assert not token.wait(0.01)
