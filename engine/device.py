@@ -85,6 +85,19 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device(name, {"cpu": "float32", "cuda": "bfloat16", "mps": "float16"}[name.partition(":")[0]], threads)
 
 
+def training_dtype(kind: str) -> str:
+    """The number type of frozen base weights in training on "cpu", "cuda" or "mps", as a torch type's name.
+
+    A CPU that multiplies bfloat16 itself trains 1.4 times as fast with it as with float32, one that does not several times slower.
+    """
+    import torch
+
+    if kind == "cuda":
+        return "bfloat16"
+    known = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
+
+
 @cache
 def physical_cores() -> int:
     """Cores of the CPU, hyper-threads not counted, and no more than this process may use."""

@@ -112,7 +112,8 @@ def lora_config(settings: TrainingSettings) -> LoraConfig:
 def trainer_arguments(parts: Parts) -> dict[str, Any]:
     """Arguments that all of TRL's configs take.
 
-    float32 on a CPU: bfloat16 is slower there. Activations are kept, since small models and short rows leave room for them.
+    Base weights have the device's own type (engine.device.training_dtype), the adapter is float32. Activations are kept, since
+    small models and short rows leave room for them.
     Our monitor decides when to look and to save; the Trainer keeps its order of rows and random numbers over a resume.
     """
     settings, rows = parts.settings, parts.rows
