@@ -88,7 +88,7 @@ def choose_device(wanted: str = "auto") -> Device:
 def training_dtype(kind: str) -> str:
     """The number type of frozen base weights in training on "cpu", "cuda" or "mps", as a torch type's name.
 
-    A CPU that multiplies bfloat16 itself trains 1.4 times as fast with it as with float32, one that does not several times slower.
+    A CPU that multiplies bfloat16 itself trains 1.4 times as fast with it as with float32; another one several times slower.
     """
     import torch
 

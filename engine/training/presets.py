@@ -42,14 +42,14 @@ _COMMON: Final[Mapping[str, Any]] = {
     "length_drift_limit": 2.0,
 }
 _METHODS: Final[Mapping[Method, Mapping[str, Any]]] = {
-    "dpo": {"learning_rate": 5e-4, "beta": 0.1, "loss_type": "sigmoid", "sft_weight": 0.1},
+    "dpo": {"learning_rate": 8e-4, "beta": 0.1, "loss_type": "sigmoid", "sft_weight": 0.05},
     # Thumbs come alone: the loss takes its bearings from the other rows of a micro-batch, so that has two.
     "kto": {"learning_rate": 2e-4, "beta": 0.1, "loss_type": "kto", "sft_weight": 0.0, "batch_size": 8, "micro_batch_size": 2},
     "sft": {"learning_rate": 2e-4, "beta": 0.1, "loss_type": "nll", "sft_weight": 0.0},
 }
 _WISHES: Final[Mapping[Preset, Mapping[str, Any]]] = {
     "quick": {"rows": 120, "most_epochs": 2.0, "looks": 1, "patience": 2, "widen": 0},
-    "balanced": {"rows": 160, "most_epochs": 3.0, "looks": 2, "patience": 2, "widen": 4},
+    "balanced": {"rows": 200, "most_epochs": 3.0, "looks": 2, "patience": 2, "widen": 4},
     "careful": {"rows": 240, "most_epochs": 4.0, "looks": 4, "patience": 3, "widen": 8},
 }
 """`rows` seen in all (a GPU sees _GPU_TIMES as many), never each more than `most_epochs` times; `looks` at the held-out rows;
