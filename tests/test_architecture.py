@@ -20,6 +20,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "shared", "misc", "base"}
 COMPUTE = (
+    "engine.image",
     "engine.text",
     "engine.models",
     "engine.jobs",

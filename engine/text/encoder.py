@@ -7,11 +7,11 @@ ratings, no device but the CPU and no database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy
     from tokenizers import Tokenizer
 
+P = ParamSpec("P")
 MAX_TOKENS = 256
 """What all-MiniLM-L6-v2 was trained with; what is longer is cut."""
 _LINEARS = {
@@ -80,17 +81,36 @@ class TextEncoder:
 
         A text without a token has a vector of zeros. Raises BusyError once the encoder is closed.
         """
-        try:
-            work = self._thread.submit(self._encode, texts)
-        except RuntimeError as error:  # the thread is shut down
-            raise BusyError("This model is being unloaded. Try again.", key="error.model_unloading") from error
-        return work.result().numpy()
+        return self._run(self._encode, texts).numpy()
+
+    def states(self, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+        """The vector of each token, in order: float32 [texts, max_tokens, width]; zeros after a text's end, the rest is cut.
+
+        Raises BusyError once the encoder is closed.
+        """
+        return self._run(self._states, texts, max_tokens)
 
     def close(self) -> None:
         """Finish what is being computed and let go of the weights."""
         self._thread.shutdown()
         self._layers.clear()
         self._words = self._places = torch.empty(0)
+
+    def _run(self, work: Callable[P, torch.Tensor], *args: P.args, **kwargs: P.kwargs) -> torch.Tensor:
+        try:
+            future = self._thread.submit(work, *args, **kwargs)
+        except RuntimeError as error:  # the thread is shut down
+            raise BusyError("This model is being unloaded. Try again.", key="error.model_unloading") from error
+        return future.result()
+
+    def _states(self, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+        states = torch.zeros(len(texts), max_tokens, self.width)
+        with torch.inference_mode():
+            for number, text in enumerate(texts):
+                ids = self._tokenizer.encode(text).ids[:max_tokens]
+                if ids:
+                    states[number, : len(ids)] = self._forward(torch.tensor(ids))
+        return states
 
     def _encode(self, texts: Sequence[str]) -> torch.Tensor:
         vectors = torch.zeros(len(texts), self.width)

@@ -1,0 +1,1 @@
+"""How good the starter image model is: `python -m bench.images`."""

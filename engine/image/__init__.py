@@ -1,0 +1,1 @@
+"""Pictures: diffusion models and what they share. Knows torch and diffusers; knows no database and no page."""

@@ -1,0 +1,56 @@
+"""Samplers by name, in diffusers' own classes, for models that learned flows and for those that learned noise.
+
+Knows diffusers' schedulers; knows no model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engine.errors import BadOptionError
+
+_FLOW: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 1.0}),
+    "unipc": ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 1.0}),
+}
+_NOISE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "dpm++ karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "ddim": ("DDIMScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+}
+
+
+def names(default: Any) -> tuple[str, ...]:
+    """Names of the samplers that fit a model whose own scheduler is `default`, the one most like it first."""
+    known = _known(default)
+    own = next((name for name, (kind, _) in known.items() if kind == type(default).__name__), next(iter(known)))
+    return (own, *(name for name in known if name != own))
+
+
+def scheduler(name: str, default: Any) -> Any:
+    """A new scheduler of that name for a model whose own one is `default`. Raises BadOptionError for an unknown name."""
+    import diffusers
+
+    known = _known(default)
+    if name not in known:
+        listed = ", ".join(names(default))
+        text = f'There is no scheduler "{name}" for this model; use one of {listed}.'
+        raise BadOptionError(text, key="error.scheduler_unknown", name=name, names=listed)
+    kind, changes = known[name]
+    made = getattr(diffusers, kind)
+    taken = inspect.signature(made.__init__).parameters
+    return made(**{**{key: value for key, value in default.config.items() if key in taken}, **changes})
+
+
+def _known(default: Any) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    is_flow = type(default).__name__.startswith("FlowMatch") or default.config.get("prediction_type") == "flow_prediction"
+    return _FLOW if is_flow else _NOISE

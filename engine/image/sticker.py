@@ -1,0 +1,155 @@
+"""The studio's own starter image model: stickers, icons and emoji from a prompt in English or Chinese, and a style.
+
+A small Stable Diffusion 3 transformer on the latents of a small autoencoder, run by diffusers' own pipelines; a small network
+enlarges what it draws. How it was trained: engine/training/recipes/stickers. Knows a model folder and requests; knows no job.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
+    StableDiffusion3Pipeline,
+)
+from PIL import Image
+from torch import Tensor
+
+from engine.errors import BadOptionError
+from engine.image import schedulers
+from engine.image.autoencoder import StickerAutoencoder
+from engine.image.chinese import ChineseEncoder
+from engine.image.denoising import denoise
+from engine.image.model import ImageRequest, ImageStep
+from engine.image.pixels import on_white, premultiplied, straight
+from engine.image.prompts import Prompt, PromptEncoder, WordEncoder
+from engine.image.upscaler import StickerUpscaler, enlarge
+from engine.image.weights import load_part
+from engine.jobs.job import CancelToken
+
+SIZE: Final = 64
+"""Pixels on each side that the model itself draws."""
+STYLES: Final = "styles.json"
+"""File of the style names, in the order of the numbers they were trained with."""
+_TEXTLESS: Final = {f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")}
+
+
+class StickerModel:
+    """See the module's docstring. One picture at a time; others wait."""
+
+    native_size = (SIZE, SIZE)
+
+    def __init__(self, model_id: str, folder: Path, encoder: WordEncoder, device: str) -> None:
+        """Load from `folder`: transformer/, vae/, chinese/, upscaler/, styles.json. Raises OSError and ValueError for another."""
+        self.id = model_id
+        self.styles: tuple[str, ...] = tuple(json.loads((folder / STYLES).read_text(encoding="utf-8")))
+        self._vae = load_part(StickerAutoencoder, folder / "vae", device)
+        self._upscaler = load_part(StickerUpscaler, folder / "upscaler", device)
+        self._encoder = PromptEncoder(encoder, load_part(ChineseEncoder, folder / "chinese"), self.styles)
+        transformer = load_part(SD3Transformer2DModel, folder / "transformer", device)
+        self._scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+        self._parts = {"transformer": transformer, "vae": self._vae, "scheduler": self._scheduler, **_TEXTLESS}
+        self._device = device
+        self._lock = threading.Lock()
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the weights."""
+        parts = (self._parts["transformer"], self._vae, self._upscaler)
+        return sum(tensor.nbytes for part in parts for tensor in part.parameters())
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """Names of the samplers, the default first."""
+        return schedulers.names(self._scheduler)
+
+    def draw(self, request: ImageRequest, cancel: CancelToken, watch: Callable[[ImageStep], None]) -> Image.Image:
+        """As engine.image.model.ImageModel says."""
+        if request.style is not None and request.style not in self.styles:
+            listed = ", ".join(self.styles)
+            text = f'There is no style "{request.style}"; use one of {listed}.'
+            raise BadOptionError(text, key="error.style_unknown", name=request.style, names=listed)
+        with self._lock, torch.inference_mode():
+            inputs = self._inputs(request)
+            pipeline = self._pipeline(request)
+            pixels = denoise(pipeline, inputs, seed=request.seed, cancel=cancel, watch=watch, preview=self._preview)
+            large = enlarge(self._upscaler, (pixels * 2 - 1).to(self._device), max(request.width, request.height))
+            return _picture(large.cpu(), transparent=request.transparent)
+
+    def draw_small(self, prompts: Sequence[Prompt], *, seed: int, steps: int, guidance: float) -> Tensor:
+        """Draw all prompts together at the model's own size: straight uint8 [prompts, 4, 64, 64]. For figures and samples."""
+        with self._lock, torch.inference_mode():
+            tokens, pooled = (part.to(self._device) for part in self._encoder([*prompts, Prompt("", None)]))
+            count = len(prompts)
+            inputs = {
+                "prompt_embeds": tokens[:count],
+                "pooled_prompt_embeds": pooled[:count],
+                "negative_prompt_embeds": tokens[count:].expand(count, -1, -1),
+                "negative_pooled_prompt_embeds": pooled[count:].expand(count, -1),
+                "num_inference_steps": steps,
+                "guidance_scale": guidance,
+            }
+            pipeline = self._pipeline(ImageRequest("", scheduler=self.schedulers[0]))
+            made = denoise(pipeline, inputs, seed=seed, cancel=CancelToken(), watch=lambda step: None, preview=None)
+            return straight(made * 2 - 1)
+
+    def close(self) -> None:
+        """Free the memory of the weights."""
+        with self._lock:
+            self._parts.clear()
+
+    def _inputs(self, request: ImageRequest) -> dict[str, Any]:
+        prompts = [Prompt(request.prompt, request.style), Prompt(request.negative, request.style if request.negative else None)]
+        tokens, pooled = (part.to(self._device) for part in self._encoder(prompts))
+        inputs: dict[str, Any] = {
+            "prompt_embeds": tokens[:1],
+            "pooled_prompt_embeds": pooled[:1],
+            "negative_prompt_embeds": tokens[1:],
+            "negative_pooled_prompt_embeds": pooled[1:],
+            "num_inference_steps": request.steps,
+            "guidance_scale": request.guidance,
+            "height": SIZE,
+            "width": SIZE,
+        }
+        if request.image is not None:
+            inputs |= {"image": _unit(request.image), "strength": request.strength}
+        if request.mask is not None:
+            inputs["mask_image"] = request.mask.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        return inputs
+
+    def _pipeline(self, request: ImageRequest) -> Any:
+        kind: Any = StableDiffusion3Pipeline
+        if request.image is not None:
+            kind = StableDiffusion3InpaintPipeline if request.mask is not None else StableDiffusion3Img2ImgPipeline
+        chosen = schedulers.scheduler(request.scheduler, self._scheduler)
+        pipeline = kind(**{**self._parts, "scheduler": chosen})
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _preview(self, latents: Tensor) -> Image.Image:
+        return _picture(self._vae.decode(latents).sample.cpu(), transparent=False)
+
+
+def _unit(picture: Image.Image) -> Tensor:
+    """Premultiplied [1, 4, 64, 64] in 0 … 1 of any picture, its middle square."""
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    square = picture.convert("RGBA").crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]
+    return (premultiplied(pixels) + 1) / 2
+
+
+def _picture(pixels: Tensor, *, transparent: bool) -> Image.Image:
+    """Premultiplied [1, 4, h, w] in -1 … 1 as a picture."""
+    rgba = straight(pixels)
+    shown = rgba if transparent else on_white(rgba)
+    return Image.fromarray(shown[0].permute(1, 2, 0).numpy())

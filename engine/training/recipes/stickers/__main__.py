@@ -1,0 +1,61 @@
+"""Train the starter image model from nothing, or go on where it stopped.
+
+    python -m engine.training.recipes.stickers --data FOLDER --work FOLDER --encoder FOLDER [--samples 2000000] [--minutes 60]
+
+--data has stickers-64.npz and stickers-64.json, --encoder is the folder of all-MiniLM-L6-v2. `--minutes` ends this sitting, not
+the training: the next call goes on. The model appears in WORK/model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from engine.device import choose_device
+from engine.image.prompts import PromptEncoder
+from engine.models.catalog import STARTER_ENCODER_ID, load_catalog
+from engine.text.encoder import TextEncoder
+from engine.training.recipes.stickers import autoencoder, chinese
+from engine.training.recipes.stickers.data import Stickers
+from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size
+from engine.training.recipes.stickers.prepared import prepare
+from engine.training.recipes.stickers.work import Work
+
+
+def main() -> None:
+    """See the module's docstring."""
+    size = Size()
+    parser = argparse.ArgumentParser(description="train the starter image model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="0: all")
+    parser.add_argument("--samples", type=int, default=2_000_000, help="pictures that the denoiser sees in all")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--autoencoder-images", type=int, default=100_000)
+    parser.add_argument("--chinese-steps", type=int, default=1500)
+    parser.add_argument("--width", type=int, default=size.width)
+    parser.add_argument("--depth", type=int, default=size.depth)
+    parser.add_argument("--batch", type=int, default=size.batch)
+    parser.add_argument("--no-compile", action="store_true")
+    asked = parser.parse_args()
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    work = Work(asked.work, torch.device(choose_device(asked.device).name))
+    data = Stickers(asked.data)
+    catalog = load_catalog(Path(__file__).resolve().parents[4] / "assets" / "models.yaml")
+    english = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
+    vae = autoencoder.train(data, work, asked.autoencoder_images)
+    encoder = PromptEncoder(english, chinese.train(data, english, work, asked.chinese_steps), data.styles)
+    prepared = prepare(data, vae, encoder, work)
+    size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
+    training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=not asked.no_compile)
+    training.run(asked.samples, asked.samples, asked.minutes * 60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What the stages of the recipe share: where they work, on what, and whole files only.
+
+Knows folders and devices; knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(slots=True)
+class Work:
+    """One training from nothing: its folder, its device, and a log that people can read while it goes on."""
+
+    folder: Path
+    device: torch.device
+    started_s: float = field(default_factory=time.monotonic)
+
+    def path(self, name: str) -> Path:
+        """A file or folder of this training."""
+        return self.folder / name
+
+    def log(self, stage: str, **figures: Any) -> None:
+        """Print a line and keep it in log.jsonl."""
+        row = {"stage": stage, "t_s": round(time.monotonic() - self.started_s, 1), **figures}
+        with self.path("log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)  # noqa: T201  # a command's progress
+
+    def whole(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Let `write` make a file or folder under another name, then put it in place: it is there whole or not at all."""
+        path = self.path(name)
+        part = path.with_name(f".{path.name}.part")
+        write(part)
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.old")
+            path.rename(old)
+            part.rename(path)
+            for file in old.iterdir():
+                file.unlink()
+            old.rmdir()
+        else:
+            os.replace(part, path)
+        return path
+
+
+def rate_at(done: float, peak: float, warmup: float = 0.02, floor: float = 0.02) -> float:
+    """Learning rate after the share `done` of the work: linear warm-up, even, then linear down over the last 30 %."""
+    if done < warmup:
+        return peak * max(0.01, done / warmup)
+    return peak * max(floor, min(1.0, (1 - done) / 0.3))
