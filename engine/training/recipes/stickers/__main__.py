@@ -17,10 +17,11 @@ from engine.device import choose_device
 from engine.image.prompts import PromptEncoder
 from engine.models.catalog import STARTER_ENCODER_ID, load_catalog
 from engine.text.encoder import TextEncoder
-from engine.training.recipes.stickers import autoencoder, chinese
+from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.data import Stickers
 from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size
 from engine.training.recipes.stickers.prepared import prepare
+from engine.training.recipes.stickers.publish import publish
 from engine.training.recipes.stickers.work import Work
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2_000_000, help="pictures that the denoiser sees in all")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--autoencoder-images", type=int, default=100_000)
+    parser.add_argument("--upscaler-images", type=int, default=30_000)
     parser.add_argument("--chinese-steps", type=int, default=1500)
     parser.add_argument("--width", type=int, default=size.width)
     parser.add_argument("--depth", type=int, default=size.depth)
@@ -50,11 +52,14 @@ def main() -> None:
     catalog = load_catalog(Path(__file__).resolve().parents[4] / "assets" / "models.yaml")
     english = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
     vae = autoencoder.train(data, work, asked.autoencoder_images)
-    encoder = PromptEncoder(english, chinese.train(data, english, work, asked.chinese_steps), data.styles)
-    prepared = prepare(data, vae, encoder, work)
+    enlarger = upscaler.train(data, work, asked.upscaler_images)
+    characters = chinese.train(data, english, work, asked.chinese_steps)
+    prepared = prepare(data, vae, PromptEncoder(english, characters, data.styles), work)
     size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
     training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=not asked.no_compile)
     training.run(asked.samples, asked.samples, asked.minutes * 60)
+    parts = {"transformer": training.average, "vae": vae, "upscaler": enlarger, "chinese": characters}
+    work.log("model", folder=str(publish(parts, data.styles, work)), samples=training.samples)
 
 
 if __name__ == "__main__":

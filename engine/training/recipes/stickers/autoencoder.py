@@ -46,7 +46,7 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerAuto
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps - 1:
-            work.log(NAME, step=step, of=steps, loss=round(float(loss), 4))
+            work.log(NAME, step=step, of=steps, loss=round(float(loss.detach()), 4))
     model.to(memory_format=torch.contiguous_format)
     model.eval()
     _normalise(model, pixels, work)

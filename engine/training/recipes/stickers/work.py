@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,9 +45,7 @@ class Work:
             old = path.with_name(f".{path.name}.old")
             path.rename(old)
             part.rename(path)
-            for file in old.iterdir():
-                file.unlink()
-            old.rmdir()
+            shutil.rmtree(old)
         else:
             os.replace(part, path)
         return path
