@@ -1,1 +1,1 @@
-"""What may come in: limits that every text passes. Knows no database, model or page."""
+"""The gate for what comes in (texts, pictures) and the labels on what goes out. Knows no database, model or page."""

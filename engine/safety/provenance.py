@@ -1,18 +1,65 @@
-"""What says that a machine wrote something: the sidecar that leaves with rows which carry no label text inside.
+"""What says that a machine made something: the sidecar of exported rows, and the XMP packet inside pictures.
 
-Fields: IPTC DigitalSourceType (https://cv.iptc.org/newscodes/digitalsourcetype/) and the AIGC label of GB 45438-2025.
+Fields: IPTC DigitalSourceType (https://cv.iptc.org/newscodes/digitalsourcetype/) and the AIGC label of GB 45438-2025, which
+stands in XMP as TC260-PG-20258A shows it: property AIGC of http://www.tc260.org.cn/ns/AIGC/1.0/, its value the label's JSON.
 Knows names and values only; knows no database, no model and no page.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from xml.sax.saxutils import escape
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 COMPOSITE_WITH_TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 PRODUCER = "Tastemaker"
 SIDECAR_NAME = "PROVENANCE.json"
+
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+    xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/"
+    xmlns:tastemaker="urn:tastemaker:xmp:1.0/">
+{properties}
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
+def aigc_label(*, produce_id: str, sha256: str, producer: str = PRODUCER) -> dict[str, str]:
+    """Return the seven fields of GB 45438-2025's label for what we made: Label "1" = is generated; nobody has passed it on yet.
+
+    `produce_id` is our number for it, `sha256` the content's, in hexadecimal, kept in the field reserved to the producer.
+    """
+    return {
+        "Label": "1",
+        "ContentProducer": producer,
+        "ProduceID": produce_id,
+        "ReservedCode1": sha256,
+        "ContentPropagator": "",
+        "PropagateID": "",
+        "ReservedCode2": "",
+    }
+
+
+def xmp_packet(*, aigc: Mapping[str, str], from_picture: bool, record: str = "") -> bytes:
+    """Return an XMP packet (ISO 16684-1) in UTF-8 with both labels, and our own `record` text when there is one.
+
+    `from_picture` says that a person's picture went into it. `record` must hold only characters that XML allows.
+    """
+    properties = {
+        "Iptc4xmpExt:DigitalSourceType": COMPOSITE_WITH_TRAINED if from_picture else TRAINED_ALGORITHMIC_MEDIA,
+        "TC260:AIGC": json.dumps(dict(aigc), ensure_ascii=False),
+        "xmp:CreatorTool": PRODUCER,
+        "tastemaker:record": record,
+    }
+    lines = [f"   <{name}>{escape(value)}</{name}>" for name, value in properties.items() if value]
+    return _XMP.replace("{properties}", "\n".join(lines)).encode("utf-8")
 
 
 def sidecar(*, content: str, rows: int, sha256: str, models: Iterable[str], created_by: str, has_edits: bool) -> bytes:
@@ -21,15 +68,7 @@ def sidecar(*, content: str, rows: int, sha256: str, models: Iterable[str], crea
     `sha256` is the rows file's; `has_edits` says that people changed some of the texts.
     """
     record = {
-        "AIGC": {
-            "Label": "1",
-            "ContentProducer": PRODUCER,
-            "ProduceID": sha256[:32],
-            "ReservedCode1": sha256,
-            "ContentPropagator": "",
-            "PropagateID": "",
-            "ReservedCode2": "",
-        },
+        "AIGC": aigc_label(produce_id=sha256[:32], sha256=sha256),
         "DigitalSourceType": COMPOSITE_WITH_TRAINED if has_edits else TRAINED_ALGORITHMIC_MEDIA,
         "content": content,
         "created_by": created_by,

@@ -40,7 +40,8 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerAuto
         x = premultiplied(pixels[torch.randint(len(pixels), (BATCH,))].to(work.device)).contiguous(
             memory_format=torch.channels_last
         )
-        loss = _loss(model, x)
+        with work.autocast():
+            loss = _loss(model, x)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -65,8 +66,8 @@ def latents_of(model: StickerAutoencoder, pixels: Tensor, device: torch.device) 
 
 
 def _loss(model: StickerAutoencoder, x: Tensor) -> Tensor:
-    latents = model.encoder(x)
-    made = model.decoder(latents + NOISE * latents.detach().std() * torch.randn_like(latents))
+    latents = model.encoder(x).float()
+    made = model.decoder(latents + NOISE * latents.detach().std() * torch.randn_like(latents)).float()
     edges = sum((torch.diff(made, dim=side) - torch.diff(x, dim=side)).abs().mean() for side in (2, 3))
     loss: Tensor = (made - x).abs().mean() + 0.5 * edges + 1e-3 * latents.square().mean()
     return loss

@@ -75,7 +75,6 @@ class DenoiserTraining:
             self._load()
         self._forward = torch.compile(self._model) if compiled else self._model
         self._latents = prepared.latents.to(work.device)
-        self._is_gpu = work.device.type == "cuda"
 
     def run(self, until: int, planned: int, seconds: float = float("inf")) -> None:
         """Train to `until` samples seen in all, or for so many seconds; the learning rate ends at `planned` samples."""
@@ -121,7 +120,7 @@ class DenoiserTraining:
         sigma = torch.sigmoid(torch.randn(len(rows))).to(clean.device)
         noise = torch.randn(clean.shape).to(clean.device)
         mixed = torch.lerp(clean, noise, sigma[:, None, None, None])
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._is_gpu):
+        with self._work.autocast():
             said = self._forward(mixed, tokens.to(clean.device), pooled.to(clean.device), sigma * 1000, return_dict=False)[0]
         loss = (said.float() - (noise - clean)).square().mean()
         self._optimizer.zero_grad()

@@ -36,7 +36,8 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerUpsc
         large = premultiplied(pixels[torch.randint(len(pixels), (BATCH,))].to(work.device))
         # Enlarged ones are as soft as bilinear or area shrinking leaves them; it has to sharpen both.
         small = F.interpolate(large, scale_factor=0.5, mode="area" if step % 2 else "bilinear", antialias=step % 2 == 0)
-        made = model(small)
+        with work.autocast():
+            made = model(small).float()
         edges = sum((torch.diff(made, dim=side) - torch.diff(large, dim=side)).abs().mean() for side in (2, 3))
         loss = (made - large).abs().mean() + 0.5 * edges
         optimizer.zero_grad()
