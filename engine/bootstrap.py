@@ -25,6 +25,7 @@ from engine.services.datasets import DatasetService
 from engine.services.edge import storage_errors
 from engine.services.export import ExportService
 from engine.services.feedback import FeedbackService
+from engine.services.image import ImageService
 from engine.services.jobs import JobsService, RowJobStore
 from engine.services.library import LibraryService
 from engine.services.model_list import ModelList
@@ -136,6 +137,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         studio = Studio(
             settings=settings,
             text=TextService(database, runner, text_host, model_service, lambda: catalog.list("text"), adapters, taste),
+            image=ImageService(),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),
             library=LibraryService(database, files),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.services.datasets import DatasetService
     from engine.services.export import ExportService
     from engine.services.feedback import FeedbackService
+    from engine.services.image import ImageService
     from engine.services.jobs import JobsService
     from engine.services.library import LibraryService
     from engine.services.models import ModelService
@@ -32,6 +33,7 @@ class Studio:
 
     settings: Settings
     text: TextService
+    image: ImageService
     conversations: ConversationService
     feedback: FeedbackService
     library: LibraryService

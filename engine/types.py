@@ -16,6 +16,19 @@ T = TypeVar("T")
 
 MAX_CANDIDATES = 4
 MAX_NEW_TOKENS = 8192
+MAX_PICTURES = 16
+MIN_SIDE, MAX_SIDE = 64, 2048
+"""Pixels of a picture's sides; a model may allow less."""
+MAX_STEPS = 150
+MAX_GUIDANCE = 30.0
+UPSCALE_FACTORS = (1, 2, 4)
+_PICTURE_RANGES: dict[str, tuple[float, float, type]] = {
+    "width": (MIN_SIDE, MAX_SIDE, int),
+    "height": (MIN_SIDE, MAX_SIDE, int),
+    "steps": (1, MAX_STEPS, int),
+    "guidance": (0.0, MAX_GUIDANCE, float),
+    "seed": (0, 2**53 - 1, int),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,75 @@ class WriteRequest:
 
     prompt: str
     options: WriteOptions = field(default_factory=WriteOptions)
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImagineOptions:
+    """How to draw. None means "the default": the model's, the preset's or the promoted one."""
+
+    model: str | None = None
+    """Model id; None = the default image model."""
+    adapter: str = "promoted"
+    """Adapter id, "base", or "promoted"."""
+    style: str | None = None
+    """One of the model's styles; None = whatever the prompt says."""
+    n: int = 1
+    """Pictures, 1 … 16, one after another; seeds[i] = seed + i."""
+    width: int | None = None
+    """Pixels; None = the model's own size."""
+    height: int | None = None
+    preset: Literal["fast", "balanced", "fine"] = "balanced"
+    """How many steps, when `steps` does not say it."""
+    steps: int | None = None
+    guidance: float | None = None
+    """Classifier-free guidance scale; 1 = none."""
+    scheduler: str | None = None
+    seed: int | None = None
+    """None = drawn at random and recorded."""
+    negative: str = ""
+    """What should not be in it."""
+    init_image: str | None = None
+    """Creation to start from; a picture of the user's own is in ImagineRequest.picture."""
+    strength: float = 0.6
+    """How far to leave the picture it starts from, 0.05 … 1; without one it means nothing."""
+    transparent: bool = False
+    """A clear background, from models that can."""
+    upscale: int = 1
+    """Enlarge each picture 2 or 4 times after drawing it; 1 = as drawn."""
+    parent_id: str | None = None
+    """Make versions of this Creation: its prompt unless another is given."""
+    rank_by: Literal["taste"] | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("n", self.n, 1, MAX_PICTURES, int)
+        _check_range("strength", self.strength, 0.05, 1.0, float)
+        for name, (low, high, kind) in _PICTURE_RANGES.items():
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), low, high, kind)
+        _check_choice("preset", self.preset, ("fast", "balanced", "fine"))
+        if self.upscale not in UPSCALE_FACTORS or isinstance(self.upscale, bool):
+            raise BadOptionError('Option "upscale" must be 1, 2 or 4.', key="error.option_upscale")
+        if not isinstance(self.transparent, bool):
+            raise BadOptionError('Option "transparent" must be true or false.', key="error.option_bool", name="transparent")
+        for name in ("model", "adapter", "style", "scheduler", "negative", "init_image", "parent_id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("adapter", "negative")):
+                raise BadOptionError(f'Option "{name}" must be text.', key="error.option_text", name=name)
+        if self.rank_by not in (None, "taste"):
+            raise BadOptionError('Option "rank_by" must be "taste" or null.', key="error.option_rank_by")
+
+
+@dataclass(frozen=True, slots=True)
+class ImagineRequest:
+    """One click on Create in the image studio. The same `idempotency_key` twice is one job."""
+
+    prompt: str
+    options: ImagineOptions = field(default_factory=ImagineOptions)
+    picture: bytes | None = None
+    """A file of the user's own to start from (PNG, JPEG, WebP, GIF, BMP); instead of options.init_image."""
+    mask: bytes | None = None
+    """A file, white where the picture is to be made anew, black where it stays; needs a picture to start from."""
     idempotency_key: str | None = None
 
 

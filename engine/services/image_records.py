@@ -1,0 +1,140 @@
+"""What the image service answers with, as frozen records. Knows names and numbers; knows no model, no database and no page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from engine.models.store import State
+from engine.services.notices import Notice
+from storage.records import CreationRecord, JobStatus, Json
+
+
+@dataclass(frozen=True, slots=True)
+class ImagineStarted:
+    """What a click on Create began. The lists run parallel, one place for each picture."""
+
+    job_id: str
+    creation_ids: tuple[str, ...]
+    turn_id: str
+    """What the pictures share with the Creation they are versions of, else the first picture's id."""
+    seeds: tuple[int, ...]
+    model_id: str
+    adapter_id: str
+    notices: tuple[Notice, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What the job's row keeps, so that the same click twice gets the same answer."""
+        values = asdict(self)
+        del values["job_id"]
+        notices = [notice.as_json() for notice in self.notices]
+        return {**values, "creation_ids": list(self.creation_ids), "seeds": list(self.seeds), "notices": notices}
+
+    @staticmethod
+    def from_json(job_id: str, request: Json) -> ImagineStarted:
+        """The other way."""
+        return ImagineStarted(
+            job_id=job_id,
+            creation_ids=tuple(request["creation_ids"]),
+            turn_id=request["turn_id"],
+            seeds=tuple(request["seeds"]),
+            model_id=request["model_id"],
+            adapter_id=request["adapter_id"],
+            notices=tuple(Notice.from_json(value) for value in request["notices"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The pictures of one click, for a page that opens: done, under way or cut off."""
+
+    job_id: str
+    status: JobStatus
+    prompt: str
+    creations: tuple[CreationRecord, ...]
+    """In the order of their seeds; those in the trash are left out."""
+    scores: Json = field(default_factory=dict)
+    """The rater's current score by creation id; a picture without one is not in it."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether pictures are missing that `ImageService.resume` would draw."""
+        return self.status in ("interrupted", "cancelled", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class PresetChoice:
+    """How many steps a preset means for one model."""
+
+    name: str
+    """"fast", "balanced" or "fine"."""
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageModelChoice:
+    """What one image model can do, known without loading it."""
+
+    id: str
+    name: str
+    state: State
+    fits: bool
+    """Whether this machine has the memory for it."""
+    languages: tuple[str, ...]
+    styles: tuple[str, ...]
+    """Ids; their names are words of the page (images.style.ID)."""
+    schedulers: tuple[str, ...]
+    """The default first."""
+    presets: tuple[PresetChoice, ...]
+    guidance: float
+    """The default."""
+    width: int
+    """The default."""
+    height: int
+    sizes: tuple[tuple[int, int], ...]
+    """Widths and heights to offer."""
+    is_square: bool
+    """Whether it draws square pictures only."""
+    can_clear: bool
+    """Whether it can draw on a transparent background."""
+    has_negative: bool
+    """Whether a negative prompt changes anything (not for models distilled without guidance)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChoices:
+    """Everything a form for pictures can offer."""
+
+    models: tuple[ImageModelChoice, ...]
+    default_model_id: str
+    max_pictures: int
+    min_side: int
+    max_side: int
+    max_steps: int
+    max_guidance: float
+    upscale_factors: tuple[int, ...]
+    prompt_max_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSettings:
+    """What a dropped picture says about how it was made."""
+
+    prompt: str
+    options: Json
+    """Keys of ImagineOptions, only those that the file says and that can be used here."""
+    tool: str | None
+    """The program that wrote it, as it calls itself."""
+    creation_id: str | None
+    """The Creation it is, when it is one of this owner's."""
+    notices: tuple[Notice, ...]
+    """What the file says and cannot be used here: another model, an unknown scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFile:
+    """A picture as a file to hand over."""
+
+    name: str
+    media_type: str
+    data: bytes
