@@ -1,6 +1,7 @@
 """Train the starter image model from nothing, or go on where it stopped.
 
     python -m engine.training.recipes.stickers --data FOLDER --work FOLDER --encoder FOLDER [--samples 2000000] [--minutes 60]
+        [--start assets/models/sticker]
 
 --data has stickers-64.npz and stickers-64.json, --encoder is the folder of all-MiniLM-L6-v2. `--minutes` ends this sitting, not
 the training: the next call goes on. The model appears in WORK/model.
@@ -21,7 +22,7 @@ from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.data import Stickers
 from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size
 from engine.training.recipes.stickers.prepared import prepare
-from engine.training.recipes.stickers.publish import publish
+from engine.training.recipes.stickers.publish import publish, take_up
 from engine.training.recipes.stickers.work import Work
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a published model to go on from, where --work has none of its own")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--samples", type=int, default=2_000_000, help="pictures that the denoiser sees in all")
@@ -48,6 +50,8 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
     asked.work.mkdir(parents=True, exist_ok=True)
     work = Work(asked.work, torch.device(choose_device(asked.device).name))
+    if asked.start:
+        take_up(asked.start, work)
     data = Stickers(asked.data)
     catalog = load_catalog(Path(__file__).resolve().parents[4] / "assets" / "models.yaml")
     english = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
@@ -59,7 +63,7 @@ def main() -> None:
     training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=not asked.no_compile)
     training.run(asked.samples, asked.samples, asked.minutes * 60)
     parts = {"transformer": training.average, "vae": vae, "upscaler": enlarger, "chinese": characters}
-    work.log("model", folder=str(publish(parts, data.styles, work)), samples=training.samples)
+    work.log("model", folder=str(publish(parts, data.styles, training.samples, work)), samples=training.samples)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The fourth stage, the long one: a small Stable Diffusion 3 transformer learns to turn noise into latents.
 
 Rectified flow with logit-normal times (Esser et al. 2024, arXiv:2403.03206); prompt and style are left out at random for
-classifier-free guidance; what is kept is a moving average of the weights. It can be stopped at any moment and goes on from its
-newest state.
+classifier-free guidance; what is kept is a moving average of the weights. For speed on little hardware, most blocks see half of
+each picture's tokens (TREAD: Krause et al. 2025, arXiv:2501.04765), and matrices learn with Muon (Jordan et al. 2024; Liu et al.
+2025, arXiv:2502.16982). It can be stopped at any moment and goes on from its newest state.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
+from engine.image.weights import load_part
 from engine.training.recipes.stickers.prepared import Prepared, caption_batch
+from engine.training.recipes.stickers.publish import published_samples
 from engine.training.recipes.stickers.work import Work, rate_at
 
 NAME: Final = "transformer"
@@ -24,6 +27,12 @@ NO_TEXT: Final = 0.1
 NO_STYLE: Final = 0.2
 CHINESE: Final = 0.25
 AVERAGE: Final = 0.9995
+SEEN: Final = 0.5
+"""Share of a picture's tokens that the blocks between the first and the last one see."""
+WHOLE_AFTER: Final = 0.8
+"""Share of the work after which all blocks see all tokens, as they will when they draw."""
+AGAIN: Final = 20_000
+"""Samples over which the learning rate rises when optimizers start anew."""
 SAVE_S: Final = 300.0
 """Seconds between two states on disk: what a crash costs at most."""
 
@@ -34,13 +43,16 @@ class Size:
 
     width: int = 256
     depth: int = 8
-    batch: int = 96
+    batch: int = 128
     rate: float = 1e-3
 
 
 def new_transformer(size: Size, styles: int) -> Any:
-    """An untrained one, in diffusers' own class, so that its pipelines, schedulers and adapters fit."""
-    return SD3Transformer2DModel(
+    """An untrained one, in diffusers' own class, so that its pipelines, schedulers and adapters fit.
+
+    Its blocks begin as identities (adaLN-Zero: Peebles and Xie 2023, arXiv:2212.09748).
+    """
+    model = SD3Transformer2DModel(
         sample_size=8,
         patch_size=1,
         in_channels=16,
@@ -54,13 +66,51 @@ def new_transformer(size: Size, styles: int) -> Any:
         pos_embed_max_size=16,
         qk_norm="rms_norm",
     )
+    modulations = [norm.linear for block in model.transformer_blocks for norm in (block.norm1, block.norm1_context)]
+    for layer in (*modulations, model.norm_out.linear, model.proj_out):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return model
+
+
+def forward(model: Any, mixed: Tensor, tokens: Tensor, pooled: Tensor, times: Tensor, seen: Tensor | None) -> Tensor:
+    """What the transformer's own forward says of `mixed` [n, 16, 8, 8]; with `seen` [n, k], places of the tokens that pass
+    through the blocks between the first and the last one, the others go around them.
+    """
+    state = model.pos_embed(mixed).contiguous()
+    condition = model.time_text_embed(times, pooled)
+    text = model.context_embedder(tokens)
+    first, *middle, last = model.transformer_blocks
+    text, state = first(hidden_states=state, encoder_hidden_states=text, temb=condition)
+    whole = state
+    if seen is not None:
+        places = seen[..., None].expand(-1, -1, state.shape[-1])
+        state = state.gather(1, places)
+    for block in middle:
+        text, state = block(hidden_states=state, encoder_hidden_states=text, temb=condition)
+    if seen is not None:
+        state = whole.scatter(1, places, state.to(whole.dtype))
+    text, state = last(hidden_states=state, encoder_hidden_states=text, temb=condition)
+    state = model.proj_out(model.norm_out(state, condition))
+    return state.transpose(1, 2).reshape(mixed.shape)
+
+
+def optimizers_of(model: Any, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for what is none or has rows of its own kind."""
+    matrices = [weight for name, weight in model.transformer_blocks.named_parameters() if weight.ndim == 2 and "norm" not in name]
+    known = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in known]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
 
 
 class DenoiserTraining:
     """The weights that learn, their average, the optimizer, and how many samples they have seen."""
 
     def __init__(self, prepared: Prepared, styles: int, size: Size, work: Work, *, compiled: bool) -> None:
-        """Take up the newest state of the work folder, or begin."""
+        """Take up the newest state of the work folder; else go on from a published transformer there; else begin."""
         self._prepared = prepared
         self._size = size
         self._work = work
@@ -68,12 +118,13 @@ class DenoiserTraining:
         torch.manual_seed(0)
         self._model = new_transformer(size, styles).to(work.device)
         self.average = new_transformer(size, styles).to(work.device).requires_grad_(False)
-        self.average.load_state_dict(self._model.state_dict())
-        self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=size.rate, betas=(0.9, 0.95), weight_decay=0.0)
-        self.samples = 0
+        self._optimizers = optimizers_of(self._model, size.rate)
+        self.samples = self._rested_at = 0
         if work.path(STATE).is_file():
             self._load()
-        self._forward = torch.compile(self._model) if compiled else self._model
+        else:
+            self._begin()
+        self._forward = torch.compile(forward) if compiled else forward
         self._latents = prepared.latents.to(work.device)
 
     def run(self, until: int, planned: int, seconds: float = float("inf")) -> None:
@@ -81,9 +132,12 @@ class DenoiserTraining:
         started_s = saved_s = time.monotonic()
         before, losses = self.samples, []
         while self.samples < until and time.monotonic() - started_s < seconds:
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate_at(self.samples / planned, self._size.rate)
-            losses.append(self._step())
+            done = self.samples / planned
+            rate = rate_at(done, self._size.rate) * min(1.0, (self.samples - self._rested_at + 1) / AGAIN)
+            for optimizer in self._optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            losses.append(self._step(is_whole=done >= WHOLE_AFTER))
             if len(losses) >= 100:
                 speed = (self.samples - before) / (time.monotonic() - started_s)
                 mean = round(sum(losses) / len(losses), 4)
@@ -99,8 +153,9 @@ class DenoiserTraining:
         state = {
             "model": self._model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "samples": self.samples,
+            "rested_at": self._rested_at,
             "random": torch.get_rng_state(),
         }
         self._work.whole(STATE, lambda path: torch.save(state, path))
@@ -109,24 +164,37 @@ class DenoiserTraining:
         state = torch.load(self._work.path(STATE), weights_only=True, map_location=self._work.device)
         self._model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.samples = state["samples"]
+        for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.samples, self._rested_at = state["samples"], state["rested_at"]
         torch.set_rng_state(state["random"].cpu())
 
-    def _step(self) -> float:
+    def _begin(self) -> None:
+        """From a transformer of an earlier training where there is one: its optimizers start anew, so the rate rises again."""
+        if self._work.path(NAME).is_dir():
+            known = load_part(SD3Transformer2DModel, self._work.path(NAME), self._work.device)
+            self._model.load_state_dict(known.state_dict())
+            self.samples = self._rested_at = published_samples(self._work.folder)
+            torch.manual_seed(self.samples)
+        self.average.load_state_dict(self._model.state_dict())
+
+    def _step(self, *, is_whole: bool) -> float:
         rows = torch.multinomial(self._prepared.weights, self._size.batch, replacement=True)
         clean = self._latents[rows].float()
         tokens, pooled = self._said(rows)
         sigma = torch.sigmoid(torch.randn(len(rows))).to(clean.device)
         noise = torch.randn(clean.shape).to(clean.device)
+        count = clean.shape[2] * clean.shape[3]
+        seen = None if is_whole else torch.rand(len(rows), count).argsort(1)[:, : int(SEEN * count)].to(clean.device)
         mixed = torch.lerp(clean, noise, sigma[:, None, None, None])
         with self._work.autocast():
-            said = self._forward(mixed, tokens.to(clean.device), pooled.to(clean.device), sigma * 1000, return_dict=False)[0]
+            said = self._forward(self._model, mixed, tokens.to(clean.device), pooled.to(clean.device), sigma * 1000, seen)
         loss = (said.float() - (noise - clean)).square().mean()
-        self._optimizer.zero_grad()
+        self._model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         self.samples += len(rows)
         self._follow()
         return float(loss.detach())

@@ -1,10 +1,14 @@
-"""The last stage: everything that drawing needs in one folder, in half precision, as engine/image/sticker.py reads it."""
+"""The last stage: everything that drawing needs in one folder, in half precision, as engine/image/sticker.py reads it.
+
+A later training can go on from such a folder: it says how many samples it has seen.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,14 +18,30 @@ from engine.image.sticker import STYLES
 from engine.training.recipes.stickers.work import Work
 
 NAME: Final = "model"
+TRAINED: Final = "training.json"
 
 
-def publish(parts: dict[str, Any], styles: Sequence[str], work: Work) -> Path:
-    """Write `parts` (folder name → diffusers model) and the names of the styles to WORK/model; an earlier one is replaced."""
+def publish(parts: Mapping[str, Any], styles: Sequence[str], samples: int, work: Work) -> Path:
+    """Write `parts` (folder name → diffusers model), the names of the styles and how many samples the denoiser has seen to
+    WORK/model; an earlier one is replaced.
+    """
 
     def write(folder: Path) -> None:
         for name, part in parts.items():
             copy.deepcopy(part).to("cpu", torch.float16).save_pretrained(folder / name)
         (folder / STYLES).write_text(json.dumps(list(styles), indent=1) + "\n", encoding="utf-8")
+        (folder / TRAINED).write_text(json.dumps({"samples": samples}) + "\n", encoding="utf-8")
 
     return work.whole(NAME, write)
+
+
+def take_up(folder: Path, work: Work) -> None:
+    """Put the parts of a published model where a new training looks for finished stages; what is there already stays."""
+    for path in folder.iterdir():
+        if not work.path(path.name).exists():
+            work.whole(path.name, lambda place, path=path: (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place))
+
+
+def published_samples(folder: Path) -> int:
+    """How many samples the denoiser of a published model has seen. Raises OSError, ValueError, KeyError for another folder."""
+    return int(json.loads((folder / TRAINED).read_text(encoding="utf-8"))["samples"])

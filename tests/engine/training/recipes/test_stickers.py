@@ -16,9 +16,9 @@ from engine.image.sticker import StickerModel
 from engine.jobs.job import CancelToken
 from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.data import COLOURS, Stickers, captions, main_colours, turned
-from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size, new_transformer
+from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size, forward, new_transformer
 from engine.training.recipes.stickers.prepared import caption_batch, prepare
-from engine.training.recipes.stickers.publish import publish
+from engine.training.recipes.stickers.publish import publish, published_samples, take_up
 from engine.training.recipes.stickers.work import Work
 from tests.engine.image.tiny import Words
 
@@ -97,7 +97,7 @@ def test_all_stages_run_and_the_long_one_goes_on_where_it_stopped(data: Stickers
     tokens = caption_batch(prepared, torch.zeros(200, dtype=torch.int64), chinese=0.5)
     assert len({row.numpy().tobytes() for row in tokens}) > 5, "one picture is asked for in many ways"
 
-    size = Size(width=64, depth=1, batch=4)
+    size = Size(width=64, depth=2, batch=4)
 
     def trained(folder: Path, *untils: int) -> dict[str, torch.Tensor]:
         folder.mkdir()
@@ -117,10 +117,10 @@ def test_what_is_published_draws(data: Stickers, work: Work) -> None:
         "vae": autoencoder.train(data, work, images=64),
         "chinese": chinese.train(data, Words(), work, steps=1),
         "upscaler": upscaler.train(data, work, images=32),
-        "transformer": new_transformer(Size(width=64, depth=1), len(data.styles)),
+        "transformer": new_transformer(Size(width=64, depth=2), len(data.styles)),
     }
     for _ in range(2):  # the second replaces the first
-        folder = publish(parts, data.styles, work)
+        folder = publish(parts, data.styles, 5, work)
     model = StickerModel("made", folder, Words(), "cpu")
     picture = model.draw(ImageRequest("apple", style="a", steps=2), CancelToken(), lambda step: None)
     assert picture.size == (512, 512)
@@ -131,3 +131,36 @@ def test_finished_stages_are_read_and_not_trained_again(data: Stickers, work: Wo
     made = upscaler.train(data, work, images=32)
     again = upscaler.train(data, work, images=10_000)
     assert all(torch.equal(one, other) for one, other in zip(made.parameters(), again.parameters(), strict=True))
+
+
+def test_the_training_computes_what_the_pipelines_will() -> None:
+    torch.manual_seed(0)
+    model = new_transformer(Size(width=64, depth=3), 2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    inputs = (torch.randn(2, 16, 8, 8), torch.randn(2, 16, 384), torch.randn(2, 386), torch.tensor([10.0, 900.0]))
+    with torch.no_grad():
+        own = model(*inputs, return_dict=False)[0]
+        everywhere = torch.stack([torch.randperm(64) for _ in range(2)])
+        assert torch.allclose(forward(model, *inputs, None), own, atol=1e-5)
+        assert torch.allclose(forward(model, *inputs, everywhere), own, atol=1e-4), "the order of the tokens means nothing"
+        assert not torch.allclose(forward(model, *inputs, everywhere[:, :32]), own, atol=1e-4)
+
+
+def test_a_training_goes_on_from_a_published_model(data: Stickers, work: Work, tmp_path: Path) -> None:
+    vae = autoencoder.train(data, work, images=64)
+    characters, size = chinese.train(data, Words(), work, steps=1), Size(width=64, depth=2, batch=4)
+    prepared = prepare(data, vae, PromptEncoder(Words(), characters, data.styles), work)
+    training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=False)
+    training.run(8, planned=32)
+    folder = publish({"transformer": training.average, "vae": vae, "chinese": characters}, data.styles, training.samples, work)
+    assert published_samples(folder) == 8
+
+    (tmp_path / "later").mkdir()
+    later = Work(tmp_path / "later", work.device)
+    take_up(folder, later)
+    again = DenoiserTraining(prepared, len(data.styles), size, later, compiled=False)
+    assert again.samples == 8
+    kept = training.average.state_dict()
+    assert all(torch.allclose(kept[name], value, atol=1e-3) for name, value in again.average.state_dict().items())
+    assert torch.equal(vae.encoder[1].weight.half(), autoencoder.train(data, later, images=64).encoder[1].weight.half())
