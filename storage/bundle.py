@@ -35,7 +35,7 @@ from storage.errors import RecordNotFoundError
 from storage.files import CHUNK_BYTES, FileStore, Stores, sync_folder
 from storage.repositories import rows
 from storage.sqlite import canonical_json
-from storage.tables import adapters, creation_tags, creations
+from storage.tables import adapters, creation_inputs, creation_tags, creations
 
 # The oldest a zip can say: no member tells when it was written.
 _STAMP = (1980, 1, 1, 0, 0, 0)
@@ -190,10 +190,13 @@ def _tags(connection: Connection, seqs: list[int]) -> dict[int, list[str]]:
 
 
 def _media_names(connection: Connection, owner_id: str | None) -> list[str]:
-    statement = select(creations.c.media_name).where(creations.c.media_name.is_not(None)).distinct()
+    """Files that Creations are, and those they were made from."""
+    made = select(creations.c.media_name).where(creations.c.media_name.is_not(None))
+    used = select(creation_inputs.c.media_name)
     if owner_id is not None:
-        statement = statement.where(creations.c.owner_id == owner_id)
-    return sorted(connection.execute(statement).scalars())
+        made = made.where(creations.c.owner_id == owner_id)
+        used = used.where(creation_inputs.c.creation_id.in_(_ids_of(creations, owner_id)))
+    return sorted(connection.execute(made.union(used)).scalars())
 
 
 def _adapter_files(connection: Connection, owner_id: str | None) -> list[str]:

@@ -20,6 +20,7 @@ from storage.tables import (
     adapter_marks,
     adapters,
     conversations,
+    creation_inputs,
     creations,
     dataset_rows,
     dataset_sources,
@@ -37,8 +38,8 @@ from storage.tables import (
     votes,
 )
 
-# 2: datasets, adapters, matches, promotions. An older one is read as one without these.
-FORMAT_VERSION = 2
+# 2: datasets, adapters, matches, promotions; 3: inputs of Creations. An older one is read as one without these.
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 FILES = "files/"
 ADAPTERS = "adapters/"
@@ -49,6 +50,7 @@ ADAPTER_FILES = ("adapter_config.json", WEIGHTS, "manifest.json")
 TABLES: dict[str, Table] = {
     "conversations": conversations,
     "creations": creations,
+    "creation_inputs": creation_inputs,
     "ratings": ratings,
     "preferences": preferences,
     "jobs": jobs,
@@ -68,6 +70,7 @@ TABLES: dict[str, Table] = {
 }
 # Rows that are part of another row, by the column that names it: they come and go with it, and have no id of their own.
 PARTS_OF: dict[str, tuple[str, str]] = {
+    "creation_inputs": ("creation_id", "creations"),
     "dataset_rows": ("dataset_id", "datasets"),
     "dataset_sources": ("dataset_id", "datasets"),
     "run_events": ("job_id", "jobs"),
@@ -75,6 +78,7 @@ PARTS_OF: dict[str, tuple[str, str]] = {
 }
 # What tells rows without an id apart.
 KEYS: dict[str, tuple[str, ...]] = {
+    "creation_inputs": ("creation_id", "role"),
     "settings": ("owner_id", "key"),
     "prompt_splits": ("owner_id", "task", "prompt_sha256"),
     "dataset_rows": ("dataset_id", "ordinal"),

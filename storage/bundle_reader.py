@@ -20,7 +20,7 @@ from storage.database import Database
 from storage.errors import BundleError, ConflictError
 from storage.files import FileStore, Stores, is_good_name
 from storage.repositories import rows
-from storage.tables import conversations, creations, preferences, promotions, ratings, votes
+from storage.tables import conversations, creation_inputs, creations, preferences, promotions, ratings, votes
 
 Row = dict[str, Any]
 # Columns that refer to rows of other tables of the bundle, and where those are.
@@ -116,8 +116,9 @@ class _Import:
             prepare(connection, new)
             added.update(row["id"] for row in new if "id" in row)
             try:
-                if table is creations:
+                if table in (creations, creation_inputs):
                     self._check_media(new)
+                if table is creations:
                     bulk.add_creations(connection, new)
                 elif table is ratings:
                     bulk.add_ratings(connection, new)

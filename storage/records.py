@@ -19,6 +19,7 @@ Outcome: TypeAlias = Literal["win", "tie", "both_bad"]
 PreferenceSource: TypeAlias = Literal["pick", "arena", "edit", "ratings", "imported"]
 Method: TypeAlias = Literal["sft", "dpo", "kto"]
 Split: TypeAlias = Literal["train", "held_out"]
+InputRole: TypeAlias = Literal["init", "mask"]
 Choice: TypeAlias = Literal["left", "right", "tie", "bad"]
 
 LOCAL_OWNER = "owner"
@@ -91,6 +92,16 @@ class CreationRecord:
             return None
         decode_s = self.duration_s - self.ttft_s
         return (self.output_tokens - 1) / decode_s if decode_s > 0 and self.output_tokens > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """A file that went into a Creation: the picture it started from, or the mask of what was made anew."""
+
+    creation_id: str
+    role: InputRole
+    media_name: str
+    media_sha256: str
 
 
 @dataclass(frozen=True, slots=True)

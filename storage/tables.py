@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from storage.columns import PlainText, Seq, UtcTime, created_at, id_column, metadata, partial_index, seq
+from storage.input_tables import creation_inputs as creation_inputs
 
 _LIVE = text("trashed_at IS NULL")
 _TRASHED = text("trashed_at IS NOT NULL")

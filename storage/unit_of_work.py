@@ -16,6 +16,7 @@ from storage.repositories.adapters import AdapterRepository
 from storage.repositories.conversations import ConversationRepository
 from storage.repositories.creations import CreationRepository
 from storage.repositories.datasets import DatasetRepository
+from storage.repositories.inputs import InputRepository
 from storage.repositories.jobs import JobRepository
 from storage.repositories.matches import MatchRepository
 from storage.repositories.models import ModelRepository
@@ -56,6 +57,7 @@ class UnitOfWork:
 
     conversations: ConversationRepository
     creations: CreationRepository
+    inputs: InputRepository
     ratings: RatingRepository
     preferences: PreferenceRepository
     jobs: JobRepository
@@ -91,6 +93,7 @@ class UnitOfWork:
         self._connection = connection
         self.conversations = ConversationRepository(connection)
         self.creations = CreationRepository(connection)
+        self.inputs = InputRepository(connection)
         self.ratings = RatingRepository(connection)
         self.preferences = PreferenceRepository(connection)
         self.jobs = JobRepository(connection)

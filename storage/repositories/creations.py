@@ -17,7 +17,7 @@ from storage.errors import RecordNotFoundError
 from storage.records import CreationRecord, Kind
 from storage.repositories import rows
 from storage.repositories.library import LibraryQueries
-from storage.tables import conversations, creation_tags, creations
+from storage.tables import conversations, creation_inputs, creation_tags, creations
 
 _DEFAULTS: dict[str, Any] = {
     "origin": "generated",
@@ -193,9 +193,9 @@ class CreationRepository(LibraryQueries):
         return len(changed)
 
     def media_names(self) -> frozenset[str]:
-        """Names of all files that any owner's Creation refers to: what a sweep of the files must keep."""
-        statement = select(creations.c.media_name).where(creations.c.media_name.is_not(None))
-        return frozenset(self._connection.execute(statement).scalars())
+        """Names of all files that any owner's Creation is or was made from: what a sweep of the files must keep."""
+        made = select(creations.c.media_name).where(creations.c.media_name.is_not(None))
+        return frozenset(self._connection.execute(made.union(select(creation_inputs.c.media_name))).scalars())
 
     def interrupt_unfinished(self) -> int:
         """Every owner's queued and running Creations become interrupted; what they have written so far stays."""

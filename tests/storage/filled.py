@@ -10,7 +10,7 @@ from typing import Any
 from storage.bundle import read_bundle, write_bundle
 from storage.database import Database, open_database
 from storage.files import FileStore, Stores
-from storage.records import AdapterRecord, DatasetRow, RunEventRecord
+from storage.records import AdapterRecord, DatasetRow, InputRecord, RunEventRecord
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,11 @@ class Filled:
 
 
 def fill(database: Database, files: FileStore | None = None, *, owner_id: str = "owner", mark: str = "") -> Filled:
-    """A conversation of two turns, a picture with its file, ratings with history, choices, a job, a persona, a model."""
+    """A conversation of two turns, a picture with its file and its inputs, ratings with history, choices, a job, a persona, a model."""
     picture = f"media/{owner_id}{mark}.png"
     sha256 = files.put(picture, f"picture of {owner_id}{mark}".encode() * 1000) if files else "0" * 64
+    mask = f"inputs/{owner_id}{mark}.png"
+    mask_sha256 = files.put(mask, f"mask of {owner_id}{mark}".encode()) if files else "1" * 64
     with database.write() as uow:
         thread = uow.conversations.add(owner_id, title=f"A talk {mark} 谈话", system="Be kind.")
         job, _ = uow.jobs.add(owner_id, kind="write", request={"prompt": "早上好"}, idempotency_key=f"click{mark}")
@@ -59,6 +61,7 @@ def fill(database: Database, files: FileStore | None = None, *, owner_id: str = 
         drawn = uow.creations.add(
             owner_id, kind="image", prompt="a cat", model_id="m2", media_name=picture, media_sha256=sha256, starred=True
         )
+        uow.inputs.add(owner_id, [InputRecord(drawn.id, "init", picture, sha256), InputRecord(drawn.id, "mask", mask, mask_sha256)])
         uow.conversations.update(owner_id, thread.id, head_id=second.id)
         uow.creations.trash(owner_id, [drawn.id])
         uow.ratings.set(owner_id, first.id, -0.5, ("unclear",), "hm")
