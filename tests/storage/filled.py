@@ -25,11 +25,9 @@ class Filled:
 
 
 def fill(database: Database, files: FileStore | None = None, *, owner_id: str = "owner", mark: str = "") -> Filled:
-    """A conversation of two turns, a picture with its file and its inputs, ratings with history, choices, a job, a persona, a model."""
+    """A conversation of two turns, a picture with its file, ratings with history, choices, a job, a persona, a model."""
     picture = f"media/{owner_id}{mark}.png"
     sha256 = files.put(picture, f"picture of {owner_id}{mark}".encode() * 1000) if files else "0" * 64
-    mask = f"inputs/{owner_id}{mark}.png"
-    mask_sha256 = files.put(mask, f"mask of {owner_id}{mark}".encode()) if files else "1" * 64
     with database.write() as uow:
         thread = uow.conversations.add(owner_id, title=f"A talk {mark} 谈话", system="Be kind.")
         job, _ = uow.jobs.add(owner_id, kind="write", request={"prompt": "早上好"}, idempotency_key=f"click{mark}")
@@ -61,7 +59,6 @@ def fill(database: Database, files: FileStore | None = None, *, owner_id: str = 
         drawn = uow.creations.add(
             owner_id, kind="image", prompt="a cat", model_id="m2", media_name=picture, media_sha256=sha256, starred=True
         )
-        uow.inputs.add(owner_id, [InputRecord(drawn.id, "init", picture, sha256), InputRecord(drawn.id, "mask", mask, mask_sha256)])
         uow.conversations.update(owner_id, thread.id, head_id=second.id)
         uow.creations.trash(owner_id, [drawn.id])
         uow.ratings.set(owner_id, first.id, -0.5, ("unclear",), "hm")
@@ -87,13 +84,18 @@ class Learned:
 
 
 def fill_learning(database: Database, stores: Stores | None, filled: Filled, *, owner_id: str = "owner") -> Learned:
-    """A dataset of the first creations, a run with events, its adapter with files and a mark, matches, votes, promotions."""
+    """A picture's inputs, a dataset of the first creations, a run with events, its adapter with files and a mark, matches, votes, promotions."""
     adapter_id = f"{owner_id}-adapter"
     weights = f"weights of {owner_id}".encode() * 100
     if stores is not None:
         for name, data in (("adapter_config.json", b"{}"), ("adapter_model.safetensors", weights), ("manifest.json", b"{ }")):
             stores.adapters.put(f"{adapter_id}/{name}", data)
+    mask = f"inputs/{owner_id}.png"
+    mask_sha256 = stores.media.put(mask, f"mask of {owner_id}".encode()) if stores is not None else "1" * 64
     with database.write() as uow:
+        drawn = uow.creations.get(owner_id, filled.picture_id)
+        picture = (drawn.media_name or "", drawn.media_sha256 or "")
+        uow.inputs.add(owner_id, [InputRecord(drawn.id, "init", *picture), InputRecord(drawn.id, "mask", mask, mask_sha256)])
         choice = uow.preferences.current(owner_id, [filled.first_id])[0]
         prompt = [{"role": "user", "content": "早上好 \u2028 hello"}]
         rows = [

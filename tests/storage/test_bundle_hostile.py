@@ -80,7 +80,7 @@ HOSTILE = {
     "device": _member("files/CON"),
     "stranger": _member("notes.txt"),
     "code": _member("files.py"),
-    "newer": _manifest(format=3),
+    "newer": _manifest(format=99),
     "no counts": _manifest(counts=None),
     "wrong counts": _manifest(counts={"creations": 7}),
     "format as text": _manifest(format="1"),

@@ -145,6 +145,10 @@ HOSTILE = {
     "mark of no adapter": change_row("adapter_marks", 0, adapter_id="0" * 32),
     "adapter of no dataset": change_row("adapters", 0, dataset_id="0" * 32),
     "vote in no match": change_row("votes", 0, match_id="0" * 32),
+    "input of no creation": change_row("creation_inputs", 0, creation_id="0" * 32),
+    "input with a path": change_row("creation_inputs", 1, media_name="../evil.png"),
+    "input with another checksum": change_row("creation_inputs", 1, media_sha256="0" * 64),
+    "input of an unknown role": change_row("creation_inputs", 1, role="both"),
     "row twice": _twice,
     "unknown side": change_row("prompt_splits", 0, split="both"),
     "unknown choice": change_row("votes", 0, choice="mine"),
@@ -181,6 +185,23 @@ def test_weights_that_lie_here_are_nobody_s_to_take_over(studio: Studio, tmp_pat
             target.read(path, "owner")
     assert target.adapters.path("owner-adapter/adapter_model.safetensors").read_bytes() == b"of a training here"
     assert target.adapters.names() == ("owner-adapter/adapter_model.safetensors",) and is_empty_but_adapters(target)
+    target.database.close()
+
+
+def test_a_picture_that_lies_here_is_not_what_an_imported_creation_was_made_from(studio: Studio, tmp_path: Path) -> None:
+    """Nobody gets at another one's file by naming it as the input of a creation of their own."""
+    learn(studio)
+
+    def without_mask(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+        for place in (members, manifest["members"]):
+            del place["files/inputs/owner.png"]
+
+    changed = rewrite(studio.write(owner_id="owner"), without_mask)
+    target = Studio(f"sqlite:///{tmp_path / 'target.sqlite3'}", tmp_path / "target")
+    target.files.put("inputs/owner.png", b"somebody else's")
+    with pytest.raises(BundleError, match="not in the bundle"):
+        target.read(changed, "owner")
+    assert target.files.delete("inputs/owner.png") and target.read(changed, "owner")["creation_inputs"]["added"] == 2
     target.database.close()
 
 
