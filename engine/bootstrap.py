@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.data_folder import hold_data_folder
 from engine.errors import RefusedStartError
+from engine.image.word_styles import load_styles
 from engine.jobs.runner import JobRunner
 from engine.models.catalog import Catalog, load_catalog
 from engine.models.host import ModelHost
@@ -26,6 +27,9 @@ from engine.services.edge import storage_errors
 from engine.services.export import ExportService
 from engine.services.feedback import FeedbackService
 from engine.services.image import ImageService
+from engine.services.image_catalog import ImageCatalog
+from engine.services.image_files import PictureFiles
+from engine.services.image_parts import ImageHost, ImageParts
 from engine.services.jobs import JobsService, RowJobStore
 from engine.services.library import LibraryService
 from engine.services.model_list import ModelList
@@ -61,6 +65,8 @@ class Overrides:
 
     text_host: TextHost | None = None
     """Where text models come from."""
+    image_host: ImageHost | None = None
+    """Where image models come from."""
     catalog: Catalog | None = None
     training_module: str = TRAINING_CHILD
     """The program that trains (`python -m`)."""
@@ -115,6 +121,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         model_service = ModelService(models, store, host, runner, database, settings, device)
 
         text_host = parts.text_host or host
+        image_host = parts.image_host or host
         adapters = AdapterService(database, settings.adapters_dir, model_service.default)
 
         taste = TasteService(database, host)
@@ -137,7 +144,13 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         studio = Studio(
             settings=settings,
             text=TextService(database, runner, text_host, model_service, lambda: catalog.list("text"), adapters, taste),
-            image=ImageService(),
+            image=ImageService(
+                runner,
+                ImageCatalog(model_service, store, load_styles(ASSETS_DIR / "image_styles.yaml")),
+                PictureFiles(database, files, FileStore(settings.thumbnails_dir)),
+                text_host,
+                ImageParts(database, files, image_host, store, device, lambda: runner.idle_s("interactive") == 0.0),
+            ),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),
             library=LibraryService(database, files),

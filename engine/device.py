@@ -152,6 +152,12 @@ def free_memory(device: Device) -> None:
             trim(0)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory (torch says it on the CPU only in the message)."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
 @cache
 def _accelerators() -> tuple[str, ...]:
     """Names of the accelerators torch can use. Importing torch costs a second, so it is asked only where one may exist."""

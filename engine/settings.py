@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         return self.data_dir / "files"
 
     @property
+    def thumbnails_dir(self) -> Path:
+        """Small copies of pictures for lists; made again when they are missing."""
+        return self.data_dir / "thumbnails"
+
+    @property
     def exports_dir(self) -> Path:
         """What was exported, until the user deletes it."""
         return self.data_dir / "exports"

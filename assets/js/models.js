@@ -146,10 +146,11 @@ Tastemaker.widgets.models = (host) => {
     }
     const more = h("button", { class: "tm-icon-button", type: "button", "aria-haspopup": "menu", "aria-label": t("models.more", { name: card.name }), title: t("models.more", { name: card.name }), "data-action": "more", onclick: () => openMore(more, card) }, icon("dots"));
     if (card.state === "installed") {
-      const use = !card.is_default && card.task === "text" ? button("default", t("models.use"), () => run("default", { id: card.id, task: card.task })) : null;
+      const use = !card.is_default && card.task !== "embedding" ? button("default", t("models.use"), () => run("default", { id: card.id, task: card.task })) : null;
       const memory = card.loaded_bytes ? t("models.in_memory_now", { size: bytes(card.loaded_bytes) }) : card.is_default && card.memory_bytes ? t("models.loads_later") : "";
       return h("footer", {}, use, h("span", { class: "tm-small" }, memory), h("span", { class: "mo-gap" }), more);
     }
+    if (!card.is_stored && !card.is_added) return h("footer", {}, h("span", { class: "tm-small" }, t("models.not_shipped")));
     const label = card.state === "partial" ? t("models.go_on") : t("models.get", { size: bytes(card.download_bytes || card.size_bytes) });
     const get = button("get", label, () => run("get", { id: card.id }), card.is_recommended && card.is_starter ? " is-primary" : "");
     get.disabled = view.offline;

@@ -1,21 +1,23 @@
-"""What all diffusers pipelines share when they draw: noise from a seed, a look after each step, an end within a step.
+"""What all diffusers pipelines share when they draw: noise from a seed, a look now and then, an end within a step.
 
 Knows diffusers' protocol of pipelines; knows no family of models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.image.model import ImageStep
 from engine.jobs.job import CancelToken
 
-PREVIEW_EVERY = 4
-"""Steps from one preview to the next."""
+PREVIEW_INTERVAL_S: Final = 0.3
+"""Least time from one preview to the next."""
 
 
 def denoise(
@@ -26,6 +28,7 @@ def denoise(
     cancel: CancelToken,
     watch: Callable[[ImageStep], None],
     preview: Callable[[Tensor], Any] | None,
+    preview_interval_s: float = PREVIEW_INTERVAL_S,
 ) -> Tensor:
     """Run a pipeline and return its pixels [pictures, channels, h, w] in 0 … 1.
 
@@ -33,16 +36,20 @@ def denoise(
     Raises CancelledError within a step.
     """
     cancel.check()
+    shown_at_s = -preview_interval_s
 
     def after_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        nonlocal shown_at_s
         cancel.check()
         total = int(pipeline.num_timesteps)
-        shows = preview is not None and (step + 1) % PREVIEW_EVERY == 0 and step + 1 < total
-        watch(ImageStep(step + 1, total, preview(tensors["latents"]) if shows and preview else None))
+        picture, now_s = None, time.monotonic()
+        if preview is not None and step + 1 < total and now_s - shown_at_s >= preview_interval_s:
+            picture, shown_at_s = preview(tensors["latents"]), now_s
+        watch(ImageStep(step + 1, total, picture))
         return tensors
 
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _watched(pipeline, cancel):
             made = pipeline(
                 **inputs,
                 generator=torch.Generator("cpu").manual_seed(seed),
@@ -54,3 +61,20 @@ def denoise(
         pipeline.maybe_free_model_hooks()
     pixels: Tensor = made.images.float().cpu()
     return pixels
+
+
+@contextmanager
+def _watched(pipeline: Any, cancel: CancelToken) -> Iterator[None]:
+    """Ask `cancel` before each block of each part: a step of a large model takes many seconds on a CPU."""
+
+    def check(module: nn.Module, inputs: object) -> None:
+        cancel.check()
+
+    parts = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    blocks = [block for part in parts for layers in part.modules() if isinstance(layers, nn.ModuleList) for block in layers]
+    hooks = [block.register_forward_pre_hook(check) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

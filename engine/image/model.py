@@ -81,5 +81,8 @@ class ImageModel(Protocol):
         NoModelError when memory does not suffice.
         """
 
+    def enlarge(self, picture: Image, width: int, height: int) -> Image:
+        """The same picture with more pixels, RGBA or RGB as it came. Blocks, for a second or so."""
+
     def close(self) -> None:
         """Free its memory."""

@@ -24,7 +24,7 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor
 
-from engine.errors import BadOptionError
+from engine.errors import BadOptionError, NoModelError
 from engine.image import schedulers
 from engine.image.autoencoder import StickerAutoencoder
 from engine.image.chinese import ChineseEncoder
@@ -38,6 +38,8 @@ from engine.jobs.job import CancelToken
 
 SIZE: Final = 64
 """Pixels on each side that the model itself draws."""
+LARGEST: Final = 2048
+"""Pixels a side that the upscaler makes; its memory grows with the square."""
 STYLES: Final = "styles.json"
 """File of the style names, in the order of the numbers they were trained with."""
 _TEXTLESS: Final = {f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")}
@@ -79,11 +81,23 @@ class StickerModel:
             text = f'There is no style "{request.style}"; use one of {listed}.'
             raise BadOptionError(text, key="error.style_unknown", name=request.style, names=listed)
         with self._lock, torch.inference_mode():
+            self._require_open()
             inputs = self._inputs(request)
             pipeline = self._pipeline(request)
             pixels = denoise(pipeline, inputs, seed=request.seed, cancel=cancel, watch=watch, preview=self._preview)
-            large = enlarge(self._upscaler, (pixels * 2 - 1).to(self._device), max(request.width, request.height))
-            return _picture(large.cpu(), transparent=request.transparent)
+            size = max(request.width, request.height)
+            large = enlarge(self._upscaler, (pixels * 2 - 1).to(self._device), min(LARGEST, size))
+            made = _picture(large.cpu(), transparent=request.transparent)
+            return made if max(made.size) == size else made.resize((size, size), Image.Resampling.LANCZOS)
+
+    def enlarge(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+        """As engine.image.model.ImageModel says: by the small network, up to LARGEST pixels a side; beyond by interpolation."""
+        pixels = premultiplied(torch.from_numpy(np.array(picture.convert("RGBA"))).permute(2, 0, 1)[None])
+        with self._lock, torch.inference_mode():
+            self._require_open()
+            large = enlarge(self._upscaler, pixels.to(self._device), min(LARGEST, max(width, height)))
+        made = _picture(large.cpu(), transparent=picture.mode == "RGBA")
+        return made if made.size == (width, height) else made.resize((width, height), Image.Resampling.LANCZOS)
 
     def draw_small(self, prompts: Sequence[Prompt], *, seed: int, steps: int, guidance: float) -> Tensor:
         """Draw all prompts together at the model's own size: straight uint8 [prompts, 4, 64, 64]. For figures and samples."""
@@ -106,6 +120,10 @@ class StickerModel:
         """Free the memory of the weights."""
         with self._lock:
             self._parts.clear()
+
+    def _require_open(self) -> None:
+        if not self._parts:
+            raise NoModelError("This model was unloaded; try again.", key="error.model_unloaded")
 
     def _inputs(self, request: ImageRequest) -> dict[str, Any]:
         prompts = [Prompt(request.prompt, request.style), Prompt(request.negative, request.style if request.negative else None)]

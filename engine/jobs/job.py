@@ -31,6 +31,8 @@ FINAL: Final[frozenset[JobStatus]] = frozenset(status for status, after in TRANS
 RESUMABLE: Final[Mapping[str, frozenset[JobStatus]]] = {
     "train": frozenset({"interrupted", "failed"}),
     "evaluate": frozenset({"interrupted", "cancelled", "failed"}),
+    "imagine": frozenset({"interrupted", "cancelled", "failed"}),
+    "upscale": frozenset({"interrupted", "cancelled", "failed"}),
 }
 """By kind, the final states after which a job may be queued again; it goes on with what it has."""
 

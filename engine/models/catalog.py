@@ -18,6 +18,7 @@ TASKS: tuple[Task, ...] = ("text", "embedding", "image")
 
 STARTER_TEXT_ID = "smollm2-135m-instruct"
 STARTER_ENCODER_ID = "all-minilm-l6-v2"
+STARTER_IMAGE_ID = "sticker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,15 @@ class ModelSpec:
     recommended_for: tuple[str, ...] = ()
     """"cpu", "gpu"."""
     description: str = ""
+    needs: tuple[str, ...] = ()
+    """Other models that it works with."""
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+    """Of image models: what they draw and with how many steps (engine/image/drawing.py)."""
 
     @property
     def is_starter(self) -> bool:
-        """Whether the first start fetches it."""
-        return self.id in (STARTER_TEXT_ID, STARTER_ENCODER_ID)
+        """Whether a first start has it."""
+        return self.id in (STARTER_TEXT_ID, STARTER_ENCODER_ID, STARTER_IMAGE_ID)
 
     @property
     def is_stored(self) -> bool:

@@ -36,7 +36,10 @@ def fetch(spec: ModelSpec, store: ModelStore, job_dir: Path, on_event: Callable[
     StudioError in one sentence when it fails. A child that is left behind by a crash of this process finishes on its own.
     """
     (job_dir / "events.jsonl").unlink(missing_ok=True)  # a fetch starts over, and so do its numbers
-    job = {"spec": {**dataclasses.asdict(spec), "sha256": dict(spec.sha256)}, "models_dir": str(store.models_dir)}
+    job = {
+        "spec": {**dataclasses.asdict(spec), "sha256": dict(spec.sha256), "drawing": dict(spec.drawing)},
+        "models_dir": str(store.models_dir),
+    }
     child = start_child("engine.models.fetch", job_dir, job)
     try:
         last = _follow(child, on_event, cancel)

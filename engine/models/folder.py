@@ -90,7 +90,7 @@ def read_weights(folder: Path) -> Weights:
     files = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".safetensors"))
     if not files:
         raise _not_a_model(folder)
-    parameters = sum(_count_parameters(path) for path in files)
+    parameters = sum(count_parameters(path) for path in files)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         wanted = set(dict(read_json(index).get("weight_map") or {}).values())
@@ -142,7 +142,8 @@ def context_length(config: Mapping[str, Any]) -> int:
     return 0
 
 
-def _count_parameters(path: Path) -> int:
+def count_parameters(path: Path) -> int:
+    """Read one safetensors file's header and count its parameters; raises BadFileError when it is damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)

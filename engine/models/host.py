@@ -4,6 +4,8 @@
         ...
     with host.use_encoder() as encoder:    # the same for the model that turns texts into vectors
         ...
+    with host.use_image(model_id) as model:    # and for one that draws
+        ...
 
 Knows specs, bytes and who is using what; knows no prompts, no jobs and no database. Thread-safe.
 """
@@ -13,24 +15,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
-from engine.device import Device, free_memory, memory
+from engine.device import Device, free_memory, is_out_of_memory, memory
 from engine.errors import BadFileError, BusyError, NoModelError, StudioError
+from engine.image.placement import Placement, place
 from engine.jobs.job import CancelToken
 from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec, ServerSource, Task, parse_source
 from engine.models.folder import read_weights
+from engine.models.pipeline_folder import STICKER_FAMILY, PipelineFacts, inspect_pipeline, inspect_sticker
 from engine.models.store import ModelStore, gigabytes
 from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engine.image.model import ImageModel
     from engine.text.encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
+_FLOAT32_BYTES = 4
 WORK_BYTES = 200_000_000
 """Memory that a model needs beside its weights to write anything: activations and the caches of a few conversations."""
 CLOSE_WAIT_S = 5.0
@@ -120,6 +128,12 @@ class ModelHost:
         """Give the encoder (engine.text.encoder) in the same way; raises what `use` raises."""
         with self._kept(model_id, "embedding") as model:
             yield cast("TextEncoder", model)
+
+    @contextmanager
+    def use_image(self, model_id: str) -> Iterator[ImageModel]:
+        """Give a model that draws in the same way; raises what `use` raises."""
+        with self._kept(model_id, "image") as model:
+            yield cast("ImageModel", model)
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """What is in memory; models on servers take none and are left out."""
@@ -211,8 +225,6 @@ class ModelHost:
         try:
             model = self._loader(spec)
         except (MemoryError, RuntimeError) as error:
-            from engine.text.scheduler import is_out_of_memory
-
             free_memory(self._device)
             if not is_out_of_memory(error):
                 text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."
@@ -227,9 +239,20 @@ class ModelHost:
         raise BusyError("The studio is closing; what you wrote is kept.", key="error.closing")
 
     def _need_bytes(self, spec: ModelSpec) -> int:
-        """Bytes of the weights on this device, by their headers, and what writing takes."""
+        """Bytes of the weights on this device, by their headers, and what writing or drawing takes."""
         width = 4 if self._device.dtype == "float32" else 2
-        return read_weights(self._store.path(spec)).parameters * width + WORK_BYTES
+        if spec.task != "image":
+            return read_weights(self._store.path(spec)).parameters * width + WORK_BYTES
+        if spec.family == STICKER_FAMILY:
+            return inspect_sticker(self._store.path(spec)).parameters * _FLOAT32_BYTES + WORK_BYTES
+        with self._lock:
+            idle = sum(e.model.size_bytes for e in self._entries.values() if not e.in_use and not e.is_remote)
+            held = sum(e.model.size_bytes for e in self._entries.values() if not e.is_remote)
+        return self._placement(inspect_pipeline(self._store.path(spec)), self._free_bytes(held) + idle).need_bytes
+
+    def _placement(self, facts: PipelineFacts, have_bytes: int) -> Placement:
+        width = 4 if self._device.dtype == "float32" else 2
+        return place({name: count * width for name, count in facts.parts.items()}, have_bytes, self._device.kind)
 
     def _make_room(self, spec: ModelSpec, need: int) -> None:
         """Evict idle models, least recently used first, until `need` bytes are there; none when that would not be enough."""
@@ -279,9 +302,26 @@ class ModelHost:
             from engine.text.encoder import TextEncoder
 
             return self._load_verified(spec, lambda: TextEncoder(spec, self._store.path(spec)))
+        if spec.task == "image":
+            return self._load_verified(spec, lambda: self._load_image(spec))
         from engine.text.local import load_local
 
         return self._load_verified(spec, lambda: load_local(spec, self._store.path(spec), self._device))
+
+    def _load_image(self, spec: ModelSpec) -> Loaded:
+        folder = self._store.path(spec)
+        if spec.family == STICKER_FAMILY:
+            from engine.image.sticker import StickerModel
+
+            try:
+                return StickerModel(spec.id, folder, HostedWords(self), self._device.name)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                text = f"{spec.name} cannot be read: {str(error).splitlines()[0][:200]}."
+                raise BadFileError(text, key="error.model_read", name=spec.name, reason=str(error)[:200]) from error
+        from engine.image.pipelines import PipelineModel
+
+        facts = inspect_pipeline(folder)
+        return PipelineModel(spec.id, facts, self._device, self._placement(facts, memory(self._device).available_bytes))
 
     def _load_verified(self, spec: ModelSpec, load: Callable[[], L]) -> L:
         """Load while another thread compares every file with its sha256; damaged weights are never handed out."""
@@ -316,6 +356,20 @@ class ModelHost:
     def _drop(self, entry: _Entry) -> None:
         entry.model.close()
         free_memory(self._device)
+
+
+class HostedWords:
+    """The encoder for models that work with it: loaded when it is asked, counted and let go of like every model."""
+
+    width: Final = 384
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+
+    def states(self, texts: Sequence[str], max_tokens: int) -> Tensor:
+        """See engine.image.prompts.WordEncoder. Raises NoModelError when the encoder is not installed."""
+        with self._host.use_encoder() as encoder:
+            return encoder.states(texts, max_tokens)
 
 
 def _wrong_task(spec: ModelSpec, task: Task) -> NoModelError:

@@ -20,6 +20,7 @@ from engine.errors import BadFileError
 from engine.models.catalog import HubSource, ModelSpec, WheelSource, parse_source
 from engine.models.folder import context_length, inspect_folder, read_json, read_weights
 from engine.models.hub import REVISION_FILE
+from engine.models.pipeline_folder import inspect_pipeline
 from engine.models.store import ModelStore, sha256_of
 from engine.models.transfer import download_hub, download_wheel
 
@@ -124,6 +125,9 @@ def _check(spec: ModelSpec, folder: Path) -> None:
     """The last look before it counts as installed: the same one that users' own folders get."""
     if spec.task == "text":
         inspect_folder(folder)
+        return
+    if spec.task == "image":
+        inspect_pipeline(folder)
         return
     read_weights(folder)
     if not context_length(read_json(folder / "config.json")):

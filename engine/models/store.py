@@ -22,6 +22,7 @@ from uuid import uuid4
 
 from engine.errors import BadFileError, BusyError, StudioError
 from engine.models.catalog import AssetsSource, LocalSource, ModelSpec, ServerSource, parse_source
+from engine.models.pipeline_folder import is_whole
 
 State: TypeAlias = Literal["missing", "partial", "installed"]
 MANIFEST = "manifest.json"
@@ -42,6 +43,8 @@ class ModelStore:
         if isinstance(source, ServerSource):
             return "installed"
         if isinstance(source, LocalSource | AssetsSource):
+            if spec.task == "image":
+                return "installed" if is_whole(self.path(spec), spec.family) else "missing"
             return "installed" if (self.path(spec) / "config.json").is_file() else "missing"
         manifest = self.manifest(spec)
         if manifest is not None and all(_has_size(self.path(spec) / name, row) for name, row in manifest["files"].items()):

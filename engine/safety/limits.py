@@ -13,6 +13,8 @@ from engine.errors import BadOptionError, TooLongError
 
 PROMPT_MAX_CHARS = 200_000
 """A prompt or an edited answer; far above any model's context, far below what hurts a database row."""
+IMAGE_PROMPT_MAX_CHARS = 4_000
+"""A prompt for a picture, or what should not be in it: no model reads more than a few hundred words."""
 SYSTEM_MAX_CHARS = 20_000
 COMMENT_MAX_CHARS = 4_000
 TITLE_MAX_CHARS = 200

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from engine.data_folder import holder_pid
 from engine.errors import StudioError
-from engine.models.catalog import Catalog
+from engine.models.catalog import AssetsSource, Catalog, parse_source
 from engine.models.store import ModelStore, gigabytes
 from engine.services.edge import storage_errors
 from engine.services.model_list import ModelList
@@ -209,6 +209,8 @@ def _models(settings: Settings, catalog: Catalog, database: Database | None, ass
                 yield Finding("ok", what, "whole" if spec.is_stored else spec.source)
             elif state == "partial":
                 yield Finding("warn", what, f"half downloaded; `python launch.py models get {spec.id}` goes on with it")
+            elif isinstance(parse_source(spec.source), AssetsSource):
+                yield Finding("warn", what, "not in this copy of the studio")
             elif not spec.is_stored:
                 yield Finding("fail", what, f"{spec.source} is gone; put it back, or remove the model on the Models page")
             elif spec.is_starter:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.models.store import State
 from engine.services.notices import Notice
 from storage.records import CreationRecord, JobStatus, Json
+
+IMAGE_KINDS = ("imagine", "upscale")
+"""Kinds of jobs that end in pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,19 @@ class ImagineStarted:
             adapter_id=request["adapter_id"],
             notices=tuple(Notice.from_json(value) for value in request["notices"]),
         )
+
+
+def image_data(started: ImagineStarted, prompt: str, style: str | None, creations: Sequence[Json]) -> dict[str, Any]:
+    """The data of a drawing job, from drafts or from rows."""
+    return {
+        "turn_id": started.turn_id,
+        "prompt": prompt,
+        "model_id": started.model_id,
+        "adapter_id": started.adapter_id,
+        "style": style,
+        "creations": list(creations),
+        "notices": [notice.as_json() for notice in started.notices],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +110,16 @@ class ImageModelChoice:
     height: int
     sizes: tuple[tuple[int, int], ...]
     """Widths and heights to offer."""
+    max_side: int
+    """Pixels, before enlarging."""
     is_square: bool
     """Whether it draws square pictures only."""
     can_clear: bool
     """Whether it can draw on a transparent background."""
+    can_start: bool
+    """Whether it can start from a picture."""
+    can_mask: bool
+    """Whether it can make part of a picture anew."""
     has_negative: bool
     """Whether a negative prompt changes anything (not for models distilled without guidance)."""
 
@@ -110,6 +133,8 @@ class ImageChoices:
     max_pictures: int
     min_side: int
     max_side: int
+    max_final_side: int
+    """After enlarging."""
     max_steps: int
     max_guidance: float
     upscale_factors: tuple[int, ...]

@@ -16,6 +16,8 @@ from engine.jobs.job import FINAL, JobSnapshot, snapshot_of
 from engine.jobs.runner import JobRunner
 from engine.services.draft import view_of
 from engine.services.edge import storage_errors
+from engine.services.image_records import IMAGE_KINDS, ImagineStarted, image_data
+from engine.services.picture_draft import view_of as picture_view
 from engine.services.prompt import ranking_of
 from engine.services.runs import run_data
 from engine.services.writing import WriteStarted, write_data
@@ -25,6 +27,8 @@ from storage.unit_of_work import UnitOfWork
 
 START_WAIT_S = 5.0
 """A row is committed a moment before the runner has its job; whoever follows in between waits for it, at most this long."""
+_RESULTS = ("reproduce", "redraw", "expand")
+"""Kinds whose result is what they showed at last."""
 CANCEL_WAIT_S = 0.5
 """How long a cancel waits for the job's end, so that it can usually name it."""
 
@@ -126,4 +130,13 @@ def _data(uow: UnitOfWork, job: JobRecord) -> Json:
         notices = next((creation.params["notices"] for creation in creations if "notices" in creation.params), known)
         ranking = ranking_of((creation.id, creation.params) for creation in creations)
         return write_data(started, [view_of(creation) for creation in creations], notices, ranking)
-    return dict(job.result) if job.kind == "reproduce" and job.status == "done" and job.result else {}
+    if job.kind in IMAGE_KINDS:
+        return _image_data(uow, job)
+    return dict(job.result) if job.kind in _RESULTS and job.status == "done" and job.result else {}
+
+
+def _image_data(uow: UnitOfWork, job: JobRecord) -> Json:
+    started = ImagineStarted.from_json(job.id, job.request)
+    creations = uow.creations.get_many(job.owner_id, started.creation_ids)
+    prompt, style = (creations[0].prompt, creations[0].params.get("style")) if creations else ("", None)
+    return image_data(started, prompt, style, [picture_view(creation) for creation in creations])

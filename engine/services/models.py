@@ -17,7 +17,16 @@ from engine.device import Device, Hardware, hardware
 from engine.errors import BadOptionError, BusyError, NoModelError, NotFoundError
 from engine.jobs.job import JobSnapshot
 from engine.jobs.runner import JobContext, JobRunner
-from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, TASKS, ModelSpec, Task
+from engine.models.catalog import (
+    STARTER_ENCODER_ID,
+    STARTER_IMAGE_ID,
+    STARTER_TEXT_ID,
+    TASKS,
+    AssetsSource,
+    ModelSpec,
+    Task,
+    parse_source,
+)
 from engine.models.fetch import fetch
 from engine.models.store import ModelStore, State, gigabytes
 from engine.services.edge import NOTHING_HERE, storage_errors
@@ -30,7 +39,7 @@ from storage.records import LOCAL_OWNER, JobRecord, JobStatus, Json
 DOWNLOAD = "download"
 """Kind of the jobs that get a model."""
 _DEFAULT_KEY = "models.default."
-_STARTERS: Mapping[Task, str] = {"text": STARTER_TEXT_ID, "embedding": STARTER_ENCODER_ID}
+_STARTERS: Mapping[Task, str] = {"text": STARTER_TEXT_ID, "embedding": STARTER_ENCODER_ID, "image": STARTER_IMAGE_ID}
 _ETA_AFTER_S = 2.0
 """A guess from less than this jumps."""
 
@@ -224,6 +233,8 @@ class ModelService:
                 name=spec.name,
             )
         if self._store.state(spec) == "installed":
+            for other_id in spec.needs:
+                self.require(other_id, owner_id)
             return spec
         running = self._download(model_id)
         if running is not None:
@@ -236,6 +247,9 @@ class ModelService:
             )
         if self._settings.offline and spec.is_stored:
             raise _offline(spec)
+        if isinstance(parse_source(spec.source), AssetsSource):
+            text = f"{spec.name} is not in this copy of the studio: its weights are missing. Choose another model."
+            raise NoModelError(text, key="error.model_not_shipped", name=spec.name)
         raise NoModelError(
             f"{spec.name} is not installed. Get it on the Models page, or choose another model.",
             key="error.model_missing_get",

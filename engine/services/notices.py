@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from storage.records import Json
 
@@ -80,8 +80,13 @@ def language_of(text: str) -> str | None:
     return "ja" if counts["kana"] >= max(1.0, 0.1 * counts["han"]) else "zh"
 
 
-def language_notice(prompt: str, model_id: str, catalog: Iterable[SpeaksLanguages]) -> Notice | None:
-    """Say that the model lacks the prompt's language and which one in the catalogue has it; None when there is nothing to say."""
+def language_notice(
+    prompt: str, model_id: str, catalog: Iterable[SpeaksLanguages], *, about: Literal["text", "image"] = "text"
+) -> Notice | None:
+    """Say that the model lacks the prompt's language and which one in the catalogue has it; None when there is nothing to say.
+
+    `about` is what the model makes: one that draws only has to understand the language.
+    """
     wanted = language_of(prompt)
     if wanted is None:
         return None
@@ -93,10 +98,12 @@ def language_notice(prompt: str, model_id: str, catalog: Iterable[SpeaksLanguage
     has = " and ".join(LANGUAGE_NAMES.get(code, code) for code in spec.languages)
     lacks = LANGUAGE_NAMES[wanted]
     advice = f"for {lacks} get {other} on the Models page" if other else f"for {lacks} add a model of your own on the Models page"
+    verb = "writes" if about == "text" else "understands"
+    key = "notice.language" if about == "text" else "notice.image_language"
     return Notice(
-        key="notice.language" if other else "notice.language_own",
+        key=key if other else f"{key}_own",
         values={"model": spec.name, "languages": ",".join(spec.languages), "wanted": wanted, "other": other},
-        message=f"{spec.name} writes {has}; {advice}.",
+        message=f"{spec.name} {verb} {has}; {advice}.",
     )
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from engine.device import is_out_of_memory
 from engine.errors import BusyError, StudioError
 from engine.text.backend import TextBackend
 from engine.text.generation import Generation, Row
@@ -255,12 +256,6 @@ class Scheduler:
                 key="error.out_of_memory",
             )
         return StudioError("The model failed while writing. What was written is kept; try again.", key="error.model_failed")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python ran out of memory (torch says it on the CPU only in the message)."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
 
 
 def _turns(generations: Sequence[Generation]) -> list[Generation]:

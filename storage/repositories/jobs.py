@@ -60,6 +60,13 @@ class JobRepository(Repository):
             statement = statement.where(jobs.c.kind == kind)
         return tuple(rows.job(row) for row in self._connection.execute(statement))
 
+    def newest(self, owner_id: str, kinds: Collection[str], *, limit: int, before_id: str | None = None) -> tuple[JobRecord, ...]:
+        """The owner's newest jobs of these kinds, newest first; older than one of them if given. Raises RecordNotFoundError."""
+        statement = select(jobs).where(jobs.c.owner_id == owner_id, jobs.c.kind.in_(sorted(kinds)))
+        if before_id is not None:
+            statement = statement.where(jobs.c.seq < self.get(owner_id, before_id).seq)
+        return tuple(rows.job(row) for row in self._connection.execute(statement.order_by(jobs.c.seq.desc()).limit(limit)))
+
     def update(self, id: str, **changes: Any) -> JobRecord:
         """Change status, request, progress, result, error, attempts, started_at or finished_at; for the runner, whoever owns it.
 

@@ -84,7 +84,7 @@ class Learned:
 
 
 def fill_learning(database: Database, stores: Stores | None, filled: Filled, *, owner_id: str = "owner") -> Learned:
-    """A picture's inputs, a dataset of the first creations, a run with events, its adapter with files and a mark, matches, votes, promotions."""
+    """A picture's inputs, a dataset, a run with events, its adapter with files and a mark, matches, votes, promotions."""
     adapter_id = f"{owner_id}-adapter"
     weights = f"weights of {owner_id}".encode() * 100
     if stores is not None:
