@@ -16,8 +16,8 @@ import gradio as gr
 from engine.errors import BadOptionError
 from engine.studio import Studio
 from engine.types import PreferOptions, RateOptions, WriteOptions, WriteRequest, options_from_json
-from storage.records import LOCAL_OWNER, CreationFilter, LibraryItem
-from ui import api_learning
+from storage.records import LOCAL_OWNER, CreationFilter, CreationRecord, LibraryItem
+from ui import api_image, api_learning
 from ui.api_edge import (
     TASKS,
     Answer,
@@ -25,6 +25,7 @@ from ui.api_edge import (
     Options,
     Owner,
     guarded,
+    guarded_async,
     guarded_stream,
     id_of,
     known_options,
@@ -47,6 +48,7 @@ def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None
     """Add every endpoint to the gr.Blocks being built. `owner(request)` says whose rows a call may see."""
     for name, endpoint in {
         **_create(studio, owner),
+        **api_image.endpoints(studio, owner),
         **_judge(studio, owner),
         **_keep(studio, owner),
         **_jobs(studio, owner),
@@ -54,7 +56,8 @@ def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None
     }.items():
         # Gradio reads the hints as they stand, and postponed ones are only strings.
         endpoint.__annotations__ = {**get_type_hints(endpoint), "return": Answer}
-        safe = guarded_stream(endpoint) if name == "write" else guarded(endpoint)
+        edge = guarded_stream if name == "write" else guarded_async if name == "imagine" else guarded
+        safe = edge(endpoint)
         gr.api(safe, api_name=name, concurrency_limit=None)
 
 
@@ -206,7 +209,7 @@ def library_row(item: LibraryItem) -> Answer:
         "id": made.id,
         "kind": made.kind,
         "prompt": made.prompt,
-        **({"media": f"/media/{made.id}"} if made.media_name else {"text": made.output}),
+        **(_media(made) if made.kind == "image" or made.media_name else {"text": made.output}),
         "score": item.score,
         "starred": made.starred,
         "tags": list(made.tags),
@@ -217,6 +220,11 @@ def library_row(item: LibraryItem) -> Answer:
         "created_at": made.created_at.isoformat(),
         "status": made.status,
     }
+
+
+def _media(made: CreationRecord) -> Answer:
+    """Where the picture is; null until it is there."""
+    return {"media": f"/media/{made.id}" if made.media_name else None}
 
 
 def _written(data: Mapping[str, Any], seeds: Mapping[str, int]) -> Answer:

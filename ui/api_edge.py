@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -87,6 +87,19 @@ def guarded(fn: Callable[..., Answer]) -> Callable[..., Answer]:
         try:
             return fn(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the edge: whatever it was, the caller gets one sentence and the log the rest
+            raise _spoken(error) from None
+
+    return call
+
+
+def guarded_async(fn: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+    """The same edge for an endpoint that waits."""
+
+    @functools.wraps(fn)
+    async def call(*args: Any, **kwargs: Any) -> Answer:
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the same edge
             raise _spoken(error) from None
 
     return call

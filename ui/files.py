@@ -47,8 +47,21 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
         return Response(words_script(name), media_type="text/javascript", headers={"cache-control": FOR_EVER})
 
     @app.get("/media/{creation_id}")
-    def media(creation_id: str) -> Response:
-        return _sent(lambda: studio.library.media_path(LOCAL_OWNER, creation_id))
+    def media(creation_id: str, v: str = "") -> Response:
+        return _sent(lambda: studio.library.media_path(LOCAL_OWNER, creation_id), _kept(v))
+
+    @app.get("/media/{creation_id}/thumb")
+    def thumbnail(creation_id: str, v: str = "") -> Response:
+        return _sent(lambda: studio.image.thumbnail(LOCAL_OWNER, creation_id), _kept(v))
+
+    @app.get("/media/{creation_id}/export")
+    def export(creation_id: str, format: str = "png", visible: bool = False) -> Response:
+        try:
+            file = studio.image.export(LOCAL_OWNER, creation_id, format=format, visible=visible)  # type: ignore[arg-type]
+        except StudioError as error:
+            return _refused(error)
+        headers = {"content-disposition": f'attachment; filename="{file.name}"', "cache-control": "no-store"}
+        return Response(file.data, media_type=file.media_type, headers=headers)
 
     @app.get("/exports/{export_id}")
     def exports(export_id: str) -> Response:
@@ -59,12 +72,22 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
         return _sent(lambda: studio.training.picture(LOCAL_OWNER, run_id), {"cache-control": "no-cache"})
 
 
+def _kept(version: str) -> dict[str, str]:
+    """A picture never changes: with its version in the address a browser keeps it, on this machine and for this user only."""
+    return {"cache-control": "private, max-age=31536000, immutable" if version else "private, no-cache"}
+
+
+def _refused(error: StudioError) -> Response:
+    """One sentence: what is not there (or is somebody else's), or what cannot be asked for."""
+    return JSONResponse({"detail": error.message}, status_code=400 if error.code == "bad_option" else 404)
+
+
 def _sent(find: Callable[[], Path], headers: Mapping[str, str] | None = None) -> Response:
     """The file that a service finds for its owner: a picture in place, anything else as a download; 404 when there is none."""
     try:
         path = find()
     except StudioError as error:
-        return JSONResponse({"detail": error.message}, status_code=404)
+        return _refused(error)
     kind = mimetypes.guess_type(path.name)[0]
     if kind in SHOWN_TYPES:
         return FileResponse(path, media_type=kind, headers=headers)

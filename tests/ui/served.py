@@ -22,6 +22,8 @@ from engine.settings import Settings
 from engine.studio import Studio
 from storage.records import LOCAL_OWNER
 from tests.browser.studio import free_port
+from tests.engine.services.image_studio import FakeImageHost, FakeImageModel
+from tests.ui.drawn import catalog_that_draws
 from tests.ui.scripted import ScriptedHost, ScriptedModel
 from ui.server import create_app
 
@@ -31,9 +33,10 @@ GRADIO_ARGUMENTS: dict[str, Any] = {"verbose": False, "analytics_enabled": False
 class Served:
     """The studio, its model, and where it answers."""
 
-    def __init__(self, studio: Studio, model: ScriptedModel, model_id: str, url: str) -> None:
+    def __init__(self, studio: Studio, model: ScriptedModel, image_model: FakeImageModel, model_id: str, url: str) -> None:
         self.studio = studio
         self.model = model
+        self.image_model = image_model
         self.model_id = model_id
         self.url = url
         self.client = Client(url, **GRADIO_ARGUMENTS)
@@ -59,7 +62,9 @@ def serve(folder: Path) -> Iterator[Served]:
     port = free_port()
     settings = Settings(data_dir=folder / "data", models_dir=folder / "models", port=port, offline=True, no_browser=True)
     model = ScriptedModel()
-    studio = build_studio(settings, Overrides(text_host=ScriptedHost(model)))
+    image_model = FakeImageModel()
+    parts = Overrides(ScriptedHost(model), FakeImageHost(image_model), catalog_that_draws(folder / "sticker"))
+    studio = build_studio(settings, parts)
     added = studio.models.add_server(LOCAL_OWNER, "scripted", "http://127.0.0.1:9/v1", "scripted", "")
     studio.models.set_default(LOCAL_OWNER, "text", added.id)
     server = uvicorn.Server(uvicorn.Config(create_app(studio), host="127.0.0.1", port=port, log_level="warning", ws="none"))
@@ -69,7 +74,7 @@ def serve(folder: Path) -> Iterator[Served]:
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     try:
-        yield Served(studio, model, added.id, f"http://127.0.0.1:{port}")
+        yield Served(studio, model, image_model, added.id, f"http://127.0.0.1:{port}")
     finally:
         server.should_exit = True
         thread.join(10)

@@ -46,6 +46,7 @@ def test_every_endpoint_is_named_with_its_arguments(served: Served) -> None:
     arguments = {name: [p["parameter_name"] for p in about["parameters"]] for name, about in described.items()}
     assert arguments == {
         "/write": ["prompt", "options"],
+        "/imagine": ["prompt", "options"],
         "/edit": ["creation_id", "text"],
         "/rate": ["creation_id", "score", "options"],
         "/prefer": ["chosen_id", "rejected_id", "options"],

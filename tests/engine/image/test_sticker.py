@@ -57,7 +57,7 @@ def test_each_step_is_told_and_previews_are_small(model: StickerModel) -> None:
     model.draw(replace(APPLE, steps=9), CancelToken(), steps.append)
     assert [(one.step, one.total) for one in steps] == [(number, 9) for number in range(1, 10)]
     previews = [one.preview for one in steps if one.preview is not None]
-    assert len(previews) == 2 and all(preview.size == model.native_size for preview in previews)
+    assert previews and all(preview.size == model.native_size for preview in previews)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
