@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from engine.errors import BadOptionError
@@ -154,10 +155,10 @@ class ImagineRequest:
 
     prompt: str
     options: ImagineOptions = field(default_factory=ImagineOptions)
-    picture: bytes | None = None
-    """A file of the user's own to start from (PNG, JPEG, WebP, GIF, BMP); instead of options.init_image."""
-    mask: bytes | None = None
-    """A file, white where the picture is to be made anew, black where it stays; needs a picture to start from."""
+    picture: bytes | Path | None = None
+    """A file of the user's own to start from (PNG, JPEG, WebP, GIF, BMP), or its bytes; instead of options.init_image."""
+    mask: bytes | Path | None = None
+    """The same, white where the picture is to be made anew, black where it stays; needs a picture to start from."""
     idempotency_key: str | None = None
 
 

@@ -58,9 +58,9 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_endpoint_has_a_section_with_both_examples() -> None:
-    source = "\n".join((ROOT / "ui" / name).read_text(encoding="utf-8") for name in ("api.py", "api_learning.py"))
+    source = "\n".join((ROOT / "ui" / name).read_text(encoding="utf-8") for name in ("api.py", "api_image.py", "api_learning.py"))
     names = re.findall(r'"(\w+)": \w+', " ".join(re.findall(r"^    return ({.+})$", source, re.M)))
-    assert {"write", "edit", "rate", "prefer", "library", "export", "import", "run", "cancel"} <= set(names)
+    assert {"write", "imagine", "edit", "rate", "prefer", "library", "export", "import", "run", "cancel"} <= set(names)
     assert {"dataset", "train", "evaluate", "match", "vote", "promote"} <= set(names)
     for name in names:
         section = re.search(rf"^## /{name}$(.*?)(?=^## |\Z)", API, re.M | re.S)
@@ -71,8 +71,15 @@ def test_every_endpoint_has_a_section_with_both_examples() -> None:
 def test_every_write_option_is_documented() -> None:
     from engine.types import WriteOptions
 
-    section = API.split("## /write", 1)[1].split("## /edit", 1)[0]
+    section = API.split("## /write", 1)[1].split("## /imagine", 1)[0]
     assert not [name for name in WriteOptions.__dataclass_fields__ if f"| `{name}` |" not in section]
+
+
+def test_every_image_option_is_documented() -> None:
+    from engine.types import ImagineOptions
+
+    section = API.split("## /imagine", 1)[1].split("## /edit", 1)[0]
+    assert not [name for name in (*ImagineOptions.__dataclass_fields__, "mask") if f"`{name}`" not in section]
 
 
 @pytest.mark.parametrize(("name", "after"), [("train", "evaluate"), ("evaluate", "match")])

@@ -209,7 +209,7 @@ def library_row(item: LibraryItem) -> Answer:
         "id": made.id,
         "kind": made.kind,
         "prompt": made.prompt,
-        **(_media(made) if made.kind == "image" or made.media_name else {"text": made.output}),
+        **({"media": _media(made)} if made.kind == "image" or made.media_name else {"text": made.output}),
         "score": item.score,
         "starred": made.starred,
         "tags": list(made.tags),
@@ -222,9 +222,9 @@ def library_row(item: LibraryItem) -> Answer:
     }
 
 
-def _media(made: CreationRecord) -> Answer:
+def _media(made: CreationRecord) -> str | None:
     """Where the picture is; null until it is there."""
-    return {"media": f"/media/{made.id}" if made.media_name else None}
+    return f"/media/{made.id}" if made.media_name else None
 
 
 def _written(data: Mapping[str, Any], seeds: Mapping[str, int]) -> Answer:

@@ -13,7 +13,6 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import BadOptionError
-from engine.safety.pictures import PICTURE_MAX_BYTES
 from engine.studio import Studio
 from engine.types import ImagineOptions, ImagineRequest, options_from_json
 from ui.api_edge import Answer, JobFailedError, Options, Owner, object_of
@@ -60,18 +59,12 @@ def _request(prompt: str, options: Options) -> ImagineRequest:
     key = known.pop("idempotency_key", None)
     if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
         raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
-    files: dict[str, bytes | None] = {"init_image": None, "mask": None}
+    files: dict[str, Path | None] = {"init_image": None, "mask": None}
     for name in files:
         value = known.get(name)
         if isinstance(value, Mapping):
-            files[name] = _bytes(uploaded_file(value.get("path")))
+            files[name] = uploaded_file(value.get("path"))
             known.pop(name)
     if known.pop("mask", None) is not None:
         raise BadOptionError('Option "mask" must be an uploaded file.')
     return ImagineRequest(prompt, options_from_json(ImagineOptions, known), files["init_image"], files["mask"], key)
-
-
-def _bytes(path: Path) -> bytes:
-    """The file, or its beginning when it is larger than any picture may be: the gate behind says so."""
-    with path.open("rb") as file:
-        return file.read(PICTURE_MAX_BYTES + 1)

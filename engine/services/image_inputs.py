@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import BadFileError, BadOptionError
-from engine.safety.pictures import open_picture
+from engine.safety.pictures import PICTURE_MAX_BYTES, open_picture
 from storage.files import FileStore
 from storage.records import CreationRecord, InputRecord, InputRole
 from storage.unit_of_work import UnitOfWork
@@ -40,10 +41,10 @@ class Input:
         return InputRecord(creation_id, self.role, self.media_name, self.media_sha256)
 
 
-def kept_picture(files: FileStore, data: bytes, role: InputRole) -> Input:
+def kept_picture(files: FileStore, given: bytes | Path, role: InputRole) -> Input:
     """Keep a user's file. Raises BadFileError, TooLongError for what is no picture or too large; then nothing is kept."""
     what = "The mask" if role == "mask" else "The picture"
-    picture = open_picture(data, what=what)
+    picture = open_picture(given if isinstance(given, bytes) else _read(given), what=what)
     picture.thumbnail((KEPT_SIDE, KEPT_SIDE))
     if role == "mask":
         picture = _as_mask(picture)
@@ -79,6 +80,15 @@ def read_picture(files: FileStore, name: str, sha256: str, *, what: str = "The p
         text = f"{what} that this starts from is gone or damaged. Choose another one."
         raise BadFileError(text, key="error.image_input_gone", what=what)
     return open_picture(data, what=what)
+
+
+def _read(path: Path) -> bytes:
+    """The file, or its beginning when it is larger than any picture may be: the gate behind says so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(PICTURE_MAX_BYTES + 1)
+    except OSError:
+        return b""
 
 
 def _as_mask(picture: Image) -> Image:
