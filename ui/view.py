@@ -69,6 +69,10 @@ def _address_after_link(self: Any, tokens: list[Token], index: int, options: Any
     return ""
 
 
+BEFORE_WORK = ("load", "prepare")
+"""Phases that run from 0 to 1 before the work itself does: their share says nothing of the whole."""
+
+
 def fraction_of(progress: Mapping[str, Any]) -> float | None:
     """0 … 1 of a job's progress, or None while its length is unknown."""
     step, total = progress.get("step"), progress.get("total")
@@ -87,4 +91,11 @@ def job_text(job: JobSnapshot, t: Translator) -> str:
     if words == key:
         words = t("frame.activity.busy")
     fraction = fraction_of(job.progress)
-    return f"{words} {round(fraction * 100)} %" if fraction is not None and kind != "write" else words
+    if fraction is None or kind == "write" or job.progress.get("phase") in BEFORE_WORK:
+        return words
+    return f"{words} {percent(fraction, t)}"
+
+
+def percent(part: float, t: Translator) -> str:
+    """0.43 → "43 %", as the page's language writes it."""
+    return t("frame.percent", n=round(part * 100))

@@ -69,15 +69,22 @@ def data_view(
 
 
 def example_view(row: Json) -> View:
-    """One TRL row as {prompt, answers: [{kind, text}]}; kinds are chosen, rejected, liked, disliked and answer."""
+    """One TRL row as {prompt, earlier, answers: [{kind, text}]}; kinds are chosen, rejected, liked, disliked and answer.
+
+    Of a conversation the prompt is what was asked last; `earlier` counts the messages before it.
+    """
     if "chosen" in row:
         answers = [("chosen", row["chosen"]), ("rejected", row["rejected"])]
     elif "completion" in row:
         answers = [("liked" if row.get("label", True) else "disliked", row["completion"])]
     else:
         answers = [("answer", row["messages"][-1:])]
-    asked = row["messages"][:-1] if "messages" in row else row["prompt"]
-    return {"prompt": _text(asked), "answers": [{"kind": kind, "text": _text(said)} for kind, said in answers]}
+    asked = [one for one in (row["messages"][:-1] if "messages" in row else row["prompt"]) if one.get("role") != "system"]
+    return {
+        "prompt": _text(asked[-1:]),
+        "earlier": max(0, len(asked) - 1),
+        "answers": [{"kind": kind, "text": _text(said)} for kind, said in answers],
+    }
 
 
 def dataset_view(record: DatasetRecord, t: Translator) -> View:
@@ -115,8 +122,8 @@ def _notes(counts: Json, t: Translator) -> list[str]:
 
 
 def _text(messages: Iterable[Json]) -> str:
-    """The messages below each other, the newest last; long ones are cut."""
-    text = "\n\n".join(str(message["content"]) for message in messages if message.get("role") != "system")
+    """The messages below each other; long ones are cut."""
+    text = "\n\n".join(str(message["content"]) for message in messages)
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 1] + "…"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from storage.records import Json
 from ui.i18n import Translator
-from ui.view import fraction_of
+from ui.view import BEFORE_WORK, fraction_of, percent
 from ui.view_dataset import total_of
 from ui.view_train import PHASES
 from ui.view_train_form import label_of
@@ -32,15 +32,17 @@ def row_view(
 ) -> View:
     """One row of the list. `made` is its adapter, if that is still there; `next` the step that makes sense now, or None."""
     status = run.snapshot.status
-    fraction = fraction_of(run.snapshot.progress) if status == "running" else None
+    progress = run.snapshot.progress
+    fraction = fraction_of(progress) if status == "running" and progress.get("phase") not in BEFORE_WORK else None
     result = _result(made, held_out_accuracy, t)
-    figures = [("held_out_accuracy", _percent(held_out_accuracy)), ("result", result), ("duration", _minutes(run.snapshot, t))]
+    held_out = "" if held_out_accuracy is None else percent(held_out_accuracy, t)
+    figures = [("held_out_accuracy", held_out), ("result", result), ("duration", _minutes(run.snapshot, t))]
     return {
         "id": run.run_id,
         "title": run.request.name,
         "status": status,
         "is_live": status in LIVE,
-        "percent": None if fraction is None else round(fraction * 100),
+        "done": "" if fraction is None else percent(fraction, t),
         "method": run.request.recipe,
         "preset": run.request.preset,
         "examples": total_of(run.dataset.counts) if run.dataset else None,
@@ -64,6 +66,8 @@ def live_view(snapshot: JobSnapshot, made: AdapterView | None, error: str | None
     # A look at the held-out rows between two steps is a part of the training, not the phase after it.
     is_looking = progress.get("phase") == "evaluate" and (progress.get("step") or 0) < (progress.get("total") or 0)
     phase = "train" if is_looking else progress.get("phase")
+    is_stopping = is_live and bool(snapshot.data.get("is_stopping"))
+    actions = ACTIONS.get(snapshot.status, [step] if step else [])
     return {
         "id": snapshot.job_id,
         "status": snapshot.status,
@@ -71,6 +75,7 @@ def live_view(snapshot: JobSnapshot, made: AdapterView | None, error: str | None
         "phase": phase if phase in PHASES else None,
         "is_looking": is_looking,
         "waiting": is_live and bool(snapshot.data.get("is_waiting")),
+        "stopping": is_stopping,
         "step": progress.get("step"),
         "total": progress.get("total"),
         "fraction": fraction_of(progress),
@@ -79,7 +84,7 @@ def live_view(snapshot: JobSnapshot, made: AdapterView | None, error: str | None
         "machine": _machine(snapshot, t) if is_live else "",
         "outcome": _outcome(snapshot, t),
         "error": error,
-        "actions": ACTIONS.get(snapshot.status, [step] if step else []),
+        "actions": [name for name in actions if name != "stop" or not is_stopping],
         "evaluation_id": made.evaluation_id if made else None,
         "marks": len(made.record.marks) if made else 0,
     }
@@ -115,8 +120,10 @@ def fixed_view(run: RunView, base_name: str, tensorboard_dir: str, t: Translator
 
 def next_step(snapshot: JobSnapshot, made: AdapterView | None) -> str | None:
     """The step after this one: go on, test blindly, or use it. None when there is nothing to do."""
-    if snapshot.status in ("running", "interrupted"):
-        return "stop" if snapshot.status == "running" else "resume"
+    if snapshot.status == "running":
+        return None if snapshot.data.get("is_stopping") else "stop"
+    if snapshot.status == "interrupted":
+        return "resume"
     if snapshot.status != "done" or made is None or made.state == "promoted":
         return None
     if made.result is None or made.result.get("automatic_only"):
@@ -134,12 +141,7 @@ def _result(made: AdapterView | None, held_out_accuracy: float | None, t: Transl
         if found.get("wins") is not None:
             return t("train.result.won", wins=found["wins"], votes=found["votes"])
         return t("train.result.votes", votes=found["votes"], needed=found["needed"])
-    share = _percent(held_out_accuracy)
-    return t("train.result.held_out", percent=share.removesuffix(" %")) if share else ""
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{round(share * 100)} %"
+    return "" if held_out_accuracy is None else t("train.result.held_out", share=percent(held_out_accuracy, t))
 
 
 def _minutes(snapshot: JobSnapshot, t: Translator) -> str:

@@ -27,7 +27,7 @@ GROUPS: Final = (
 CHOSEN_ELSEWHERE: Final = ("method",)
 
 
-def form_groups(settings: Any, preset: Any, choices: Mapping[str, Sequence[str]], t: Translator, language: str) -> list[View]:
+def form_groups(settings: Any, preset: Any, choices: Mapping[str, Sequence[str]], t: Translator) -> list[View]:
     """[{name, label, fields: [{name, label, note, type, value, preset, choices, is_optional}]}] of a settings dataclass instance.
 
     `preset` is the same without anybody's changes; `choices` names what a text may be. Types are "int", "float", "bool",
@@ -45,7 +45,7 @@ def form_groups(settings: Any, preset: Any, choices: Mapping[str, Sequence[str]]
             {
                 "name": field.name,
                 "label": label_of(field.name, t),
-                "note": _note(type(settings), field.name, t, language),
+                "note": _note(type(settings), field.name, t),
                 "type": "choice" if allowed else kind,
                 "value": _plain(value),
                 "preset": _plain(getattr(preset, field.name)),
@@ -78,12 +78,11 @@ def field_notes(settings: type) -> Mapping[str, str]:
     return notes
 
 
-def _note(settings: type, name: str, t: Translator, language: str) -> str:
-    """The docstring; other languages have their own sentence for the settings that they know."""
-    said = field_notes(settings).get(name, "")
+def _note(settings: type, name: str, t: Translator) -> str:
+    """The page's own sentence; the docstring for a setting that has none yet."""
     key = f"train.setting.{name}.note"
     words = t(key)
-    return said if language == "en" or words == key else words
+    return field_notes(settings).get(name, "") if words == key else words
 
 
 def _plain(value: Any) -> Any:

@@ -54,7 +54,7 @@ Tastemaker.parts.trainData = (host, page) => {
   function examples() {
     if (!data.examples.length) return null;
     const answer = (one) => h("div", { class: `tr-answer is-${one.kind}` }, h("h4", {}, t(`train.example.${one.kind}`)), h("div", { class: "tr-text" }, one.text));
-    return h("section", { class: "tr-part" }, h("h4", { class: "tr-sub" }, t("train.data.examples")), data.examples.map((row) => h("article", { class: "tr-sample" }, h("p", { class: "tr-prompt" }, row.prompt), h("div", { class: "tr-pair" }, row.answers.map(answer)))));
+    return h("section", { class: "tr-part" }, h("h4", { class: "tr-sub" }, t("train.data.examples")), data.examples.map((row) => h("article", { class: "tr-sample" }, h("p", { class: "tr-prompt" }, row.earlier ? h("span", { class: "tm-small" }, t("train.example.earlier", { n: row.earlier })) : null, row.prompt), h("div", { class: "tr-pair" }, row.answers.map(answer)))));
   }
 
   // ------------------------------------------------------------ frozen ones

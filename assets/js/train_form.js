@@ -58,7 +58,9 @@ Tastemaker.parts.trainForm = (host, page) => {
       if (mine !== asked) return;
       plan = answer;
     } catch (error) {
-      if (mine !== asked || !plan) return;
+      if (mine !== asked) return;
+      if (error.code === "not_found" && (form.dataset || form.base)) { set({ dataset: null, base: null }); return; } // deleted since
+      if (!plan) { headline.textContent = error.message; return; }
       plan = { ...plan, can_start: false, reasons: [error.message] };
     }
     draw();

@@ -17,7 +17,7 @@ Tastemaker.duration = (seconds) => {
 Tastemaker.parts.trainRun = (host, page) => {
   const { h, t, icon, clear, keyed, bytes } = Tastemaker;
   const PHASES = ["load", "prepare", "train", "evaluate", "save"];
-  const percent = (value) => `${Math.round(value * 100)} %`;
+  const percent = (value) => t("frame.percent", { n: Math.round(value * 100) });
   const LOG_LINES = 400;
 
   let run = null;
@@ -45,7 +45,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     margin: Tastemaker.chart({ name: "margin", title: t("train.chart.margin"), floor: 0 }),
     speed: Tastemaker.chart({ name: "speed", title: t("train.chart.speed"), floor: 0 }),
     memory: Tastemaker.chart({ name: "memory", title: t("train.chart.memory"), format: bytes, floor: 0, small: true }),
-    cpu: Tastemaker.chart({ name: "cpu", title: t("train.chart.cpu"), format: (value) => `${Math.round(value)} %`, floor: 0, small: true }),
+    cpu: Tastemaker.chart({ name: "cpu", title: t("train.chart.cpu"), format: (value) => percent(value / 100), floor: 0, small: true }),
     rate: Tastemaker.chart({ name: "learning_rate", title: t("train.chart.rate"), floor: 0, small: true }),
     perplexity: Tastemaker.chart({ name: "perplexity", title: t("train.chart.perplexity"), small: true }),
   };
@@ -74,7 +74,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     node.dataset.status = view.status;
     node.parentElement?.toggleAttribute("data-live", view.is_live);
     title.textContent = view.title;
-    badge.textContent = t(`train.status.${view.waiting ? "waiting" : view.status}`);
+    badge.textContent = t(`train.status.${view.stopping ? "stopping" : view.waiting ? "waiting" : view.status}`);
     badge.className = `tm-badge tr-state is-${view.status}`;
     drawButtons();
     drawPhases();
@@ -119,7 +119,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     const words = [];
     if (view.status === "queued") words.push(t("train.queued"));
     else if (view.is_live && view.phase) words.push(t(view.is_looking ? "train.looking" : `train.phase.${view.phase}`));
-    if (view.is_live && part !== null && view.total) words.push(t("train.step_of", { step: view.step, total: view.total }), percent(part));
+    if (view.is_live && part !== null && view.total) words.push(t(view.phase === "prepare" ? "train.part_of" : "train.step_of", { step: view.step, total: view.total }), percent(part));
     if (view.is_live && view.eta_s) words.push(t("train.left", { time: Tastemaker.duration(view.eta_s) }));
     if (!view.is_live) words.push(view.outcome);
     if (view.duration_s) words.push(t("train.took", { time: Tastemaker.duration(view.duration_s) }));
@@ -131,7 +131,8 @@ Tastemaker.parts.trainRun = (host, page) => {
     const { view } = run;
     const found = [];
     if (view.error) found.push(["bad", "warning", view.error]);
-    if (view.waiting) found.push(["calm", "pen", t("train.waiting")]);
+    if (view.stopping) found.push(["calm", "stop", t("train.stopping")]);
+    else if (view.waiting) found.push(["calm", "pen", t("train.waiting")]);
     found.push(...run.alarms.map((one) => ["care", "warning", one]));
     if (view.marks) found.push(["care", "warning", t("train.marks", { n: view.marks })]);
     keyed(notes, found, (one) => one.join(), ([kind, sign, text]) => h("p", { class: `tr-note is-${kind}`, role: kind === "calm" ? "status" : "alert" }, icon(sign), h("span", {}, text)));

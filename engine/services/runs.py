@@ -130,6 +130,7 @@ def live_data(
     last: Mapping[str, Any],
     events_n: int,
     is_waiting: bool = False,
+    is_stopping: bool = False,
     machine: Json | None = None,
 ) -> Json:
     """What a run's snapshot shows: where it is, its newest figures, and the number of its newest event that can be read."""
@@ -143,6 +144,7 @@ def live_data(
         "last": dict(last),
         "events_n": events_n,
         "is_waiting": is_waiting,
+        "is_stopping": is_stopping,
         "machine": dict(machine or {}),
     }
 

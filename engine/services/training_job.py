@@ -38,8 +38,8 @@ POLL_S: Final = 0.1
 """How soon the process hears that somebody needs the machine."""
 REPEAT_WAIT_S: Final = 1.0
 """A "wait" counts for a few seconds only (engine/jobs/process.py), so it is repeated."""
-STOP_GRACE_S: Final = 60.0
-"""Longest time to save a checkpoint; the process stops within a step."""
+STOP_GRACE_S: Final = 300.0
+"""Longest time to save a checkpoint: the process stops within a step, which may take a minute on a busy machine."""
 CANCEL_GRACE_S: Final = 8.0
 NEWBORN_S: Final = 10.0
 """Longest time from a process's start to its lock, on a busy machine."""
@@ -178,6 +178,7 @@ class TrainJob:
         reason = context.cancel.reason
         if context.cancel.is_asked:
             child.ask("stop" if reason == "interrupted" else "cancel")
+            self._tail.is_stopping = True
         elif self._wait_at_s is not None:
             child.ask("")
         if context.cancel.is_left:

@@ -66,7 +66,7 @@ class TrainingPlan:
     dataset: DatasetPreview | DatasetRecord
     """What would be frozen now, or the Dataset that was asked for."""
     estimates: Mapping[str, Estimate]
-    """What each preset would take with the same changes; empty while the model is not here."""
+    """What each preset would take with the same changes; empty while there is nothing to learn from, or no model."""
     reasons: tuple[Reason, ...]
     """Why it cannot start; () when it can."""
     runs_ahead: int
@@ -74,7 +74,7 @@ class TrainingPlan:
 
     @property
     def estimate(self) -> Estimate | None:
-        """What it takes; None while the model is not here."""
+        """What it takes; None while there is nothing to learn from, or no model."""
         return self.estimates.get(self.preset)
 
     @property
@@ -116,10 +116,11 @@ class Planner:
         try:
             spec = self.trainable(owner_id, base_id, options.task)
             rows = self._rows(owner_id, found)
-            for name in PRESETS:
+            for name in PRESETS if rows else ():
                 _, wished, _ = self._settings(method, replace(options, preset=name), int(counts["train"]))
                 estimates[name] = self.estimate(owner_id, spec, wished, counts, rows)
-            self.check_memory(spec, estimates[options.preset])
+            if options.preset in estimates:
+                self.check_memory(spec, estimates[options.preset])
         except NoModelError as error:
             reasons.append(_reason(error))
         with storage_errors(), self._parts.database.read() as uow:

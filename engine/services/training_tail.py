@@ -21,6 +21,8 @@ from storage.records import JobRecord, Json, RunEventRecord
 STORE_S: Final = 0.4
 """How often events go to the rows."""
 METERS_S: Final = 1.0
+BEFORE_STEPS: Final = ("load", "prepare")
+"""Phases before the first step."""
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +39,15 @@ class EventTail:
             self.stored_n = uow.run_events.last_n(job.id)
         self.n = self.stored_n
         """Number of the newest event that was taken in."""
+        self.is_stopping = False
+        """Somebody asked for the end, and the process saves what it has."""
         self._pending: list[RunEventRecord] = []
         self._progress: dict[str, Any] = dict(job.progress)
         self._last: dict[str, Any] = {}
         self._machine: Json = {}
         self._is_waiting = False
+        self._began_s: float | None = None
+        """When the first attempt began, as its events say."""
         self._stored_at_s = self._metered_at_s = float("-inf")
 
     def take(self, events: list[ChildEvent], context: JobContext) -> None:
@@ -72,6 +78,7 @@ class EventTail:
             last=self._last,
             events_n=self.stored_n,
             is_waiting=self._is_waiting,
+            is_stopping=self.is_stopping,
             machine=self._machine,
         )
         context.publish(data)
@@ -84,7 +91,8 @@ class EventTail:
         body = {name: value for name, value in event.items() if name not in ("n", "kind")}
         if kind == "phase":
             is_new = body["phase"] != self._progress.get("phase")
-            self._progress = {name: body.get(name) for name in ("phase", "step", "total", "eta_s")}
+            self._progress = {name: body.get(name) for name in ("phase", "step", "total")}
+            self._progress["eta_s"] = self._left_s(body)
             if not is_new:
                 return  # progress within a phase is in the job's row; what matters later is when phases began
         elif kind == "metrics":
@@ -92,3 +100,15 @@ class EventTail:
         elif kind == "waiting":
             self._is_waiting = bool(body.get("on"))
         self._pending.append(RunEventRecord(self._job.id, self.n, kind, body))
+
+    def _left_s(self, phase: Json) -> float | None:
+        """Seconds left: what the process says; before its first step it cannot know, and the estimate stands in."""
+        if phase.get("eta_s") is not None or phase["phase"] not in BEFORE_STEPS:
+            eta_s: float | None = phase.get("eta_s")
+            return eta_s
+        if self._began_s is None and self.n == 1:
+            self._began_s = float(phase["t"])
+        if self._began_s is None:
+            return None
+        left_s = float(self._request.estimate["duration_s"]) - (float(phase["t"]) - self._began_s)
+        return round(left_s, 1) if left_s > 0 else None

@@ -91,6 +91,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
 
     def start(self) -> None:
         """Measure the model as it is and write the first samples. Raises StoppedError when asked to stop."""
+        self._watch.phase("prepare")  # the rows are done; what is written now has no steps
+        self._watch.log("The model as it is answers the sample prompts and reads neutral text, to compare with later.")
         answers = self._say(0)
         base = self._probes.fluency.measure(answers)
         self.state.base = base.to_json()

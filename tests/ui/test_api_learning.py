@@ -1,7 +1,7 @@
 """Learning from outside: rate, freeze, test blindly, vote and promote over the API, on real storage and a scripted model.
 
 The adapter's weights are bytes that only the scripted model pretends to use; training itself is tested where the real starter
-model is (docs/learning.md's script, tests/ui/test_learning_docs.py).
+model is (docs/learning.md's script, tests/ui/test_api_docs.py).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -52,4 +53,6 @@ def test_a_fraction_is_between_nothing_and_all(progress: dict[str, int], fractio
 def test_a_job_says_what_it_does_in_the_page_s_language() -> None:
     job = JobSnapshot("j", 1, "download", "running", {"step": 43, "total": 100}, {}, None, None, None)
     assert job_text(job, translator("en")) == "downloading 43 %"
-    assert "下载" in job_text(job, translator("zh"))
+    assert job_text(job, translator("zh")).endswith("下载中 43%")
+    preparing = replace(job, kind="train", progress={"phase": "prepare", "step": 43, "total": 100})
+    assert job_text(preparing, translator("en")) == "training"

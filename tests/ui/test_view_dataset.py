@@ -66,6 +66,13 @@ def test_an_example_shows_prompt_and_answers(row: dict[str, Any], kinds: list[st
     assert shown["answers"][0]["text"] == "Hi."
 
 
+def test_of_a_conversation_what_was_asked_last_is_shown() -> None:
+    talk = [*PROMPT, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And now?"}]
+    shown = example_view(sft_row(talk, "Now this."))
+    assert (shown["prompt"], shown["earlier"]) == ("And now?", 2)
+    assert example_view(sft_row(PROMPT, "Hi."))["earlier"] == 0
+
+
 def test_a_long_example_is_cut() -> None:
     assert len(example_view(sft_row(PROMPT, "x" * 99_999))["answers"][0]["text"]) == EXAMPLE_CHARS
 

@@ -68,7 +68,8 @@ def test_a_row_says_what_came_of_it() -> None:
     assert judged["result"] == "won 22 of 30" and judged["marks"] == 1 and judged["examples"] == 36
     assert row_view(done, adapter(result(None)), [], 0.8, T)["result"] == "12 of 30 votes"
     assert row_view(done, adapter(), [], 0.815, T)["result"] == "held out 82 %"
-    assert row_view(run("running", step=21, total=50), None, [], None, T)["percent"] == 42
+    assert row_view(run("running", phase="train", step=21, total=50), None, [], None, T)["done"] == "42 %"
+    assert row_view(run("running", phase="prepare", step=21, total=50), None, [], None, T)["done"] == ""
     json.dumps(judged)
 
 
@@ -85,6 +86,13 @@ def test_waiting_and_the_machine_are_shown_only_while_it_lives() -> None:
     assert live["waiting"] and live["machine"] == "machine 93 % busy, 2.0 GB free"
     over = live_view(run("interrupted", data=data).snapshot, None, None, T)
     assert not over["waiting"] and not over["machine"] and over["actions"] == ["resume"]
+
+
+def test_what_stops_says_so_and_can_only_be_discarded() -> None:
+    shown = run("running", data={"is_stopping": True})
+    assert live_view(shown.snapshot, None, None, T)["stopping"]
+    assert live_view(shown.snapshot, None, None, T)["actions"] == ["cancel"] and next_step(shown.snapshot, None) is None
+    assert not live_view(run("interrupted", data={"is_stopping": True}).snapshot, None, None, T)["stopping"]
 
 
 def test_what_would_start_it_again_is_what_it_was() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -95,8 +96,9 @@ class Example:
     method: str = "dpo"
     """Chosen elsewhere."""
     lora_rank: int = 16
+    grain: int = 2
     """How
-    wide."""
+    fine."""
     beta: float = 0.1
     shape: Literal["round", "square"] = "round"
     names: tuple[str, ...] = ("a", "b")
@@ -106,14 +108,15 @@ class Example:
 
 
 def test_a_form_is_made_from_fields_types_and_docstrings() -> None:
-    groups = form_groups(Example(beta=0.5), Example(), {"word": ("x", "y")}, T, "en")
+    groups = form_groups(Example(beta=0.5), Example(), {"word": ("x", "y")}, T)
     made = {field["name"]: field for group in groups for field in group["fields"]}
-    assert list(field_notes(Example)) == ["method", "lora_rank"]
+    assert list(field_notes(Example)) == ["method", "grain"]
     assert set(made) == {field.name for field in fields(Example)} - {"method"}
-    assert made["lora_rank"]["note"] == "How wide." and made["beta"]["note"] == ""
+    assert made["grain"]["note"] == "How fine.", "a setting without words has its docstring"
+    assert made["lora_rank"]["note"] == messages("en")["train.setting.lora_rank.note"]
     kinds = {name: field["type"] for name, field in made.items()}
     assert kinds == dict(
-        lora_rank="int", beta="float", shape="choice", names="list", limit="float", is_slow="bool", word="choice"
+        lora_rank="int", grain="int", beta="float", shape="choice", names="list", limit="float", is_slow="bool", word="choice"
     )  # fmt: skip
     assert made["shape"]["choices"] == ["round", "square"] and made["word"]["choices"] == ["x", "y"]
     assert (made["beta"]["value"], made["beta"]["preset"]) == (0.5, 0.1)
@@ -128,10 +131,12 @@ def test_every_setting_has_a_name_and_a_sentence(language: str) -> None:
     for field in fields(TrainingSettings):
         assert f"train.setting.{field.name}" in words and words[f"train.setting.{field.name}.note"]
     settings = settings_for("kto", "careful", examples=40, device_kind="cpu")
-    groups = form_groups(settings, settings, {}, translator(language), language)
+    groups = form_groups(settings, settings, {}, translator(language))
     made = [field for group in groups for field in group["fields"]]
     assert len(made) == len(fields(TrainingSettings)) - 1
     assert all(field["label"] and field["note"] for field in made)
+    names = re.compile(r"[a-z]_[a-z]|[A-Z]{4,}|[()]\"")
+    assert not [field["note"] for field in made if names.search(field["note"])], "names of the code are no words for a page"
 
 
 def test_an_unknown_setting_is_called_by_its_name() -> None:

@@ -111,7 +111,7 @@ class TrainPage:
                 name: {"duration_s": takes.duration_s, "memory_bytes": takes.memory_bytes}
                 for name, takes in plan.estimates.items()
             },
-            "settings": form_groups(plan.settings, plan.preset_settings, plan.settings.choices, self.t, self.language),
+            "settings": form_groups(plan.settings, plan.preset_settings, plan.settings.choices, self.t),
         }
 
     # -- one run ---------------------------------------------------------------------------------------------------------

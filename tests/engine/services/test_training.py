@@ -238,6 +238,7 @@ def test_a_plan_says_what_is_missing_and_writes_nothing(studio: TrainingStudio) 
     plan = studio.training.plan(OWNER, OWNER)
     assert not plan.can_start and plan.reasons[0].key.startswith("error.need_")
     assert plan.settings.method == plan.method
+    assert not plan.estimates, "nobody can say how long nothing takes"
     with pytest.raises(NotEnoughDataError):
         studio.training.train(OWNER, OWNER)
     assert studio.training.runs(OWNER) == ()
