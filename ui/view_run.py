@@ -78,7 +78,8 @@ def live_view(snapshot: JobSnapshot, made: AdapterView | None, error: str | None
         "stopping": is_stopping,
         "step": progress.get("step"),
         "total": progress.get("total"),
-        "fraction": fraction_of(progress),
+        # The last look and saving take as long as they take.
+        "fraction": None if phase in ("evaluate", "save") else fraction_of(progress),
         "eta_s": progress.get("eta_s") if is_live else None,
         "duration_s": (snapshot.result or {}).get("duration_s"),
         "machine": _machine(snapshot, t) if is_live else "",

@@ -26,11 +26,11 @@ RARE: Final = ("held_out_loss", "held_out_accuracy", "held_out_margin", "perplex
 
 
 def new_events(events: Sequence[RunEventRecord], t: Translator, language: str) -> View:
-    """{metrics: rows in order, samples, log: lines, alarms: sentences, after: the last number}."""
+    """{metrics: rows in order, samples, log: lines, alarms: the newest {name, text} of each name, after: the last number}."""
     rows: list[View] = []
     samples: list[View] = []
     log: list[str] = []
-    alarms: list[str] = []
+    alarms: dict[str, View] = {}
     for event in events:
         match event.kind:
             case "metrics":
@@ -40,14 +40,15 @@ def new_events(events: Sequence[RunEventRecord], t: Translator, language: str) -
             case "log":
                 log.append(str(event.body.get("text", "")))
             case "alarm":
-                alarms.append(alarm_text(event.body, t, language))
+                name = str(event.body.get("name"))
+                alarms[name] = {"name": name, "text": alarm_text(event.body, t, language)}
             case _:
                 pass
     return {
         "metrics": thinned(rows),
         "samples": samples,
         "log": log[-MAX_LOG_LINES:],
-        "alarms": list(dict.fromkeys(alarms)),
+        "alarms": list(alarms.values()),
         "after": max((event.n for event in events), default=0),
     }
 
@@ -60,7 +61,7 @@ def alarm_text(body: Mapping[str, Any], t: Translator, language: str) -> str:
         name = "longer" if times > 1 else "shorter"
         times = f"{max(times, 1 / times):.1f}"
     key = f"train.alarm.{name}"
-    words = t(key, times=times, figure=t(f"train.guard.{values.get('figure')}"))
+    words = t(key, times=times, percent=values.get("percent"), figure=t(f"train.guard.{values.get('figure')}"))
     return said if language == "en" or words == key else words
 
 

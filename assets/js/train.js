@@ -14,6 +14,8 @@ Tastemaker.widgets.train = (host) => {
   let timer = null;
   let isAsking = false;
   let nextRows = 0;
+  let changes = null; // what the server last said of all runs' states
+  let rowsOf = null; // and of those that are drawn
 
   // ------------------------------------------------------------ parts
 
@@ -28,8 +30,7 @@ Tastemaker.widgets.train = (host) => {
   /** The whole page: rows, data, what the form offers. */
   async function refresh() {
     const answer = await host.act("show", {}, { quiet: rows.length > 0 });
-    rows = answer.runs;
-    nextRows = Date.now() + 5000;
+    take(answer);
     form.offer({ bases: answer.bases, datasets: answer.data.datasets });
     data.draw(answer.data);
     form.ask();
@@ -52,10 +53,11 @@ Tastemaker.widgets.train = (host) => {
     if (run.after !== update.since) return run; // another answer came first
     run.view = run.view ? { ...run.view, ...update.view } : update.view;
     run.after = update.after;
+    changes = update.changes;
     for (const row of update.metrics) add(run, row);
     for (const one of update.samples) run.samples.set(`${one.step}/${one.index}`, one);
     run.log.push(...update.log);
-    run.alarms.push(...update.alarms.filter((text) => !run.alarms.includes(text)));
+    for (const one of update.alarms) run.alarms = [...run.alarms.filter((other) => other.name !== one.name), one];
     return run;
   }
 
@@ -79,19 +81,38 @@ Tastemaker.widgets.train = (host) => {
       isAsking = true;
       try {
         const before = runs.get(shownId)?.view?.status;
-        if (shownId && (!runs.get(shownId)?.view || runs.get(shownId).view.is_live)) await show(shownId);
+        if (shownId && (!before || runs.get(shownId).view.is_live)) await show(shownId);
+        else ({ changes } = await host.act("changes", {}, { quiet: true }));
+        await followOverlaid();
         const now = runs.get(shownId)?.view?.status;
         if (before && now !== before) Tastemaker.bus.emit("job");
-        if (now !== before || Date.now() > nextRows) await (before && now !== before ? refresh() : refreshRows());
+        if (changes !== rowsOf || Date.now() > nextRows) await (before && now !== before ? refresh() : refreshRows());
       } catch { nextRows = Date.now() + 5000; /* said once, asked again */ } finally { isAsking = false; }
     }
     plan();
   }
 
+  /** Curves that are laid over the shown ones grow too. */
+  async function followOverlaid() {
+    const growing = [...overlaid].filter((id) => id !== shownId && runs.get(id)?.view?.is_live);
+    for (const id of growing) await follow(id);
+    if (growing.length) monitor.redraw();
+  }
+
+  function take(answer) {
+    rows = answer.runs;
+    changes = rowsOf = answer.changes;
+    nextRows = Date.now() + 5000;
+  }
+
+  /** Rows, and the shown run when it goes on somewhere else: another window may have resumed or begun it. */
   async function refreshRows() {
     nextRows = Date.now() + 5000;
-    rows = (await host.act("runs", {}, { quiet: true })).runs;
+    take(await host.act("runs", {}, { quiet: true }));
     list.draw(rows);
+    const shown = rows.find((row) => row.id === shownId);
+    if (shown && shown.status !== runs.get(shownId)?.view?.status) await show(shownId);
+    else if (!shownId && rows.length) open(rows[0].id, { push: false });
   }
 
   // ------------------------------------------------------------ one run
@@ -163,5 +184,6 @@ Tastemaker.widgets.train = (host) => {
     plan();
   });
   Tastemaker.bus.on("address", (address) => { if (address.tab === "train" && address.run && address.run !== shownId) show(address.run).catch(() => null); });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && Tastemaker.page() === "train") tick(); });
+  // Something may have been rated or started in another window meanwhile.
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && Tastemaker.page() === "train") { refresh().catch(() => null); tick(); } });
 };

@@ -133,7 +133,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     if (view.error) found.push(["bad", "warning", view.error]);
     if (view.stopping) found.push(["calm", "stop", t("train.stopping")]);
     else if (view.waiting) found.push(["calm", "pen", t("train.waiting")]);
-    found.push(...run.alarms.map((one) => ["care", "warning", one]));
+    found.push(...run.alarms.map((one) => ["care", "warning", one.text]));
     if (view.marks) found.push(["care", "warning", t("train.marks", { n: view.marks })]);
     keyed(notes, found, (one) => one.join(), ([kind, sign, text]) => h("p", { class: `tr-note is-${kind}`, role: kind === "calm" ? "status" : "alert" }, icon(sign), h("span", {}, text)));
   }

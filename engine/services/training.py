@@ -6,6 +6,7 @@ takes hold of it again. Knows storage, the runner and runs' folders; knows no pa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import uuid
@@ -24,7 +25,7 @@ from engine.services.training_job import TrainingParts, TrainJob, has_begun, run
 from engine.services.training_plan import Planner, TrainingPlan
 from engine.training.estimate import row_tokens, work_tokens
 from engine.types import DatasetOptions, TrainOptions
-from storage.records import DatasetRecord, JobRecord, Json, Kind, RunEventRecord
+from storage.records import DatasetRecord, JobRecord, JobStatus, Json, Kind, RunEventRecord
 from storage.unit_of_work import UnitOfWork
 
 NAME_MAX_CHARS: Final = 80
@@ -120,6 +121,14 @@ class TrainingService:
             jobs = uow.jobs.list(owner_id, KIND)
             views = [run_view(uow, job, self._snapshot(uow, job, data={})) for job in jobs]
         return tuple(view for view in views if task is None or view.request.task == task)
+
+    @storage_errors()
+    def changes(self, owner_id: str) -> str:
+        """A text that is another one when a run of the owner has begun, gone on or ended."""
+        with self._database.read() as uow:
+            jobs = uow.jobs.list(owner_id, KIND)
+        states = [(job.id, job.attempts, self._status(job)) for job in jobs]
+        return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
     @storage_errors()
     def run(self, owner_id: str, run_id: str) -> RunView:
@@ -225,6 +234,10 @@ class TrainingService:
     def _start(self, job: JobRecord, *, begin: bool) -> None:
         attempt = TrainJob(job, self._parts, begin=begin)
         self._runner.start(job, attempt.body, lane="training", data=attempt.data(), on_end=attempt.end, outlives=True)
+
+    def _status(self, job: JobRecord) -> JobStatus:
+        live = self._runner.snapshot(job.id)
+        return live.status if live else job.status
 
     def _snapshot(self, uow: UnitOfWork, job: JobRecord, *, data: Json | None = None) -> JobSnapshot:
         live = self._runner.snapshot(job.id)

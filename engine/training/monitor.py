@@ -124,9 +124,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
                 break
             strength *= _SOFTER
             _soften(self._model, _SOFTER)
-            self._watch.alarm(
-                "fluency", f"The language suffers: {next(iter(broken.values()))}. The adapter counts for {strength:.0%} now."
-            )
+            figure, words = next(iter(broken.items()))
+            text = f"The language suffers: {words}. The adapter counts for {strength:.0%} now."
+            self._watch.alarm("softened", text, figure=figure, percent=round(100 * strength))
         else:
             text = (
                 "No state of this training kept the language whole, so nothing was saved. Rate more, or use the careful preset."

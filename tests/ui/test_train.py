@@ -77,7 +77,7 @@ def until(page: TrainPage, run_id: str, *statuses: str) -> dict[str, Any]:
         assert seen["since"] == after
         after, rows, view = seen["after"], rows + seen["metrics"], {**view, **seen["view"]}
         time.sleep(0.05)
-    return {**view, "rows": rows + ask(page, "run", id=run_id, after=after)["metrics"]}
+    return {**view, "rows": rows}
 
 
 def test_an_empty_studio_says_why_it_cannot_start(page: TrainPage) -> None:
@@ -126,6 +126,42 @@ def test_a_run_is_watched_to_its_end(ready: TrainPage) -> None:
     assert row["next"] == "evaluate" and row["status"] == "done" and len(row["spark"]) > 3 and row["examples"] == 14
     again = ask(ready, "run", id=started["run_id"], after=0)
     assert [one["step"] for one in again["metrics"]] == steps
+
+
+def test_an_answer_that_says_a_run_is_over_has_the_last_of_its_events(
+    studio: Studio, ready: TrainPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = ask(ready, "start", form=FORM)["run_id"]
+    view = ready.runs_of.view
+
+    def view_after_the_end(*arguments: Any, **options: Any) -> Any:
+        """As if the run ended just while the page asked."""
+        ends_s = time.monotonic() + LIMIT_S
+        while not studio.jobs.get(LOCAL_OWNER, run_id).is_final and time.monotonic() < ends_s:
+            time.sleep(0.01)
+        return view(*arguments, **options)
+
+    monkeypatch.setattr(ready.runs_of, "view", view_after_the_end)
+    seen = ask(ready, "run", id=run_id, after=0)
+    assert not seen["view"]["is_live"] and seen["after"] == studio.training.events(LOCAL_OWNER, run_id)[-1].n
+    assert seen["metrics"][-1]["step"] == 12
+
+
+def test_another_window_hears_of_each_change(ready: TrainPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN", json.dumps({"steps": 400, "step_s": 0.02}))
+    seen = [ask(ready, "changes")["changes"]]
+    run_id = ask(ready, "start", form=FORM)["run_id"]
+    until(ready, run_id, "running")
+    seen.append(ask(ready, "changes")["changes"])
+    assert ask(ready, "changes")["changes"] == ask(ready, "runs")["changes"] == seen[-1], "progress is no change"
+    ask(ready, "stop", id=run_id)
+    until(ready, run_id, "interrupted")
+    seen.append(ask(ready, "changes")["changes"])
+    ask(ready, "resume", id=run_id)
+    until(ready, run_id, "running")
+    seen.append(ask(ready, "run", id=run_id)["changes"])
+    assert len(set(seen)) == 4
+    ask(ready, "cancel", id=run_id)
 
 
 def test_stop_and_go_on_is_the_same_run(ready: TrainPage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,15 +57,25 @@ def test_a_figure_that_is_no_number_is_no_json_and_no_point() -> None:
 
 def test_the_same_alarm_is_said_once_and_an_unknown_one_in_its_own_words() -> None:
     alarms = [event(n, "alarm", name="something_new", message="Look here.") for n in (1, 2)]
-    assert new_events(alarms, T, "en")["alarms"] == ["Look here."]
+    assert new_events(alarms, T, "en")["alarms"] == [{"name": "something_new", "text": "Look here."}]
 
 
 def test_alarms_are_said_in_the_page_s_language() -> None:
     drift = event(1, "alarm", name="length", message="Answers are 2.5 times shorter.", values={"times": 0.4})
     guard = event(2, "alarm", name="fluency", message="The language suffers: x.", values={"figure": "odd_share"})
-    said = new_events([drift, guard], translator("zh"), "zh")["alarms"]
+    said = [one["text"] for one in new_events([drift, guard], translator("zh"), "zh")["alarms"]]
     assert "2.5" in said[0] and "异常字符" in said[1] and not any("train." in text for text in said)
-    assert new_events([drift], T, "en")["alarms"] == ["Answers are 2.5 times shorter."]
+    assert new_events([drift], T, "en")["alarms"][0]["text"] == "Answers are 2.5 times shorter."
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_alarms_of_one_kind_the_newest_is_said(language: str) -> None:
+    softer = [
+        event(n, "alarm", name="softened", message=f"{p} %.", values={"figure": "perplexity", "percent": p})
+        for n, p in ((1, 75), (2, 56))
+    ]
+    (said,) = new_events(softer, translator(language), language)["alarms"]
+    assert "56" in said["text"] and "train." not in said["text"]
 
 
 def test_many_rows_are_thinned_but_seldom_figures_and_the_end_stay() -> None:

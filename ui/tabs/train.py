@@ -51,6 +51,7 @@ class TrainPage:
         self.actions: dict[str, Answer] = {
             "show": self.show,
             "runs": self.runs,
+            "changes": self.changes,
             "run": self.run,
             "plan": self.plan,
             "start": self.start,
@@ -81,16 +82,21 @@ class TrainPage:
         }
 
     def runs(self, owner_id: str, action: Action) -> View:
-        """{runs}: a row for each, newest first."""
-        return {"runs": self.runs_of.rows(owner_id)}
+        """{runs, changes}: a row for each, newest first."""
+        return {**self.changes(owner_id, action), "runs": self.runs_of.rows(owner_id)}
+
+    def changes(self, owner_id: str, action: Action) -> View:
+        """{changes}: a text that is another one when a run has begun, gone on or ended; cheap enough for each second."""
+        return {"changes": self.studio.training.changes(owner_id)}
 
     def run(self, owner_id: str, action: Action) -> View:
-        """{since, after, view, metrics, samples, log, alarms}: what is new of one run past event number `after`."""
+        """{since, after, view, metrics, samples, log, alarms, changes}: what is new of one run past event number `after`."""
         after = _number(action.get("after"))
-        events = self.studio.training.events(owner_id, action_id(action), after)
+        # The state first: once it says that the run is over, all its events are in the rows.
         view = self.runs_of.view(owner_id, action_id(action), is_first=after == 0)
+        events = self.studio.training.events(owner_id, action_id(action), after)
         seen = new_events(events, self.t, self.language)
-        return {**seen, "since": after, "after": max(after, seen["after"]), "view": view}
+        return {**seen, **self.changes(owner_id, action), "since": after, "after": max(after, seen["after"]), "view": view}
 
     def plan(self, owner_id: str, action: Action) -> View:
         """What starting with this form would do, how long it would take with each preset, and why it can't where it can't."""
