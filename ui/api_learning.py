@@ -14,7 +14,9 @@ import gradio as gr
 from engine.errors import BadOptionError
 from engine.types import DatasetOptions, EvaluateOptions, TrainOptions, options_from_json
 from storage.records import Choice
-from ui.api_edge import Answer, Options, Owner, id_of, known_options, task_of, zoned
+from ui.api_edge import Answer, Options, Owner, id_of, known_options, object_of, task_of, zoned
+from ui.i18n import translator
+from ui.view_dataset import more_for_a_good_start
 
 if TYPE_CHECKING:
     from engine.jobs.job import JobSnapshot
@@ -33,21 +35,23 @@ def _train(studio: Studio, owner: Owner) -> dict[str, Callable[..., Answer]]:
         """Freeze ratings into a dataset; the same ratings again are the same dataset."""
         whose, wish = owner(request), options_from_json(DatasetOptions, options)
         frozen = studio.datasets.freeze(whose, whose, replace(wish, filter=zoned(wish.filter)))
-        left = studio.feedback.counts(whose)["next_training_in"]
+        more = more_for_a_good_start(frozen.method, frozen.counts, translator("en"))
         return {
             "dataset_id": frozen.id,
             "sha256": frozen.sha256,
             "counts": dict(frozen.counts),
             "train": frozen.counts["train"],
             "held_out": frozen.counts["held_out"],
-            "missing": [f"{left} more rated examples make a good start."] if left else [],
+            "missing": [more] if more else [],
         }
 
     def train(options: Options = None, request: gr.Request | None = None) -> Answer:
-        """Start a training; /run says how it goes."""
-        whose = owner(request)
-        started = studio.training.train(whose, whose, options_from_json(TrainOptions, options))
-        return {"run_id": started.run_id}
+        """Start a training, or go on with one; /run says how it goes."""
+        whose, given = owner(request), {name: value for name, value in object_of(options).items() if value is not None}
+        if "resume" in given:
+            run_id = id_of(known_options(given, ("resume",))["resume"], "resume")
+            return {"run_id": studio.training.resume(whose, run_id)}
+        return {"run_id": studio.training.train(whose, whose, options_from_json(TrainOptions, given)).run_id}
 
     return {"dataset": dataset, "train": train}
 

@@ -33,17 +33,21 @@ def headline(counts: Mapping[Method, Json], method: Method, is_lacking: bool, t:
     parts = [t(f"train.have.{NOUNS[name]}", n=totals[name]) for name in shown]
     usable = sum(totals[name] for name in shown)
     said = [t("train.have", n=usable, parts=t("train.comma").join(parts)) if parts else t("train.have.none")]
-    short = max(0, GOOD_START[method] - totals[method])
-    if short and not is_lacking:
-        said.append(t(f"train.more.{NOUNS[method]}", n=short))
-    elif not is_lacking:
-        said.append(t("train.enough"))
+    short = more_for_a_good_start(method, counts.get(method, {}), t)
+    if not is_lacking:
+        said.append(short or t("train.enough"))
     enough = not is_lacking and not short
     return {
         "headline": reduce(lambda first, then: t("train.sentences", first=first, then=then), said),
         "hint": t("train.hint.enough" if enough else "train.hint.more"),
         "is_enough": enough,
     }
+
+
+def more_for_a_good_start(method: Method, counts: Json, t: Translator) -> str:
+    """ "14 more pairs make a good start."; "" once there are enough."""
+    short = max(0, GOOD_START[method] - total_of(counts))
+    return t(f"train.more.{NOUNS[method]}", n=short) if short else ""
 
 
 def total_of(counts: Json) -> int:

@@ -13,7 +13,7 @@ from ui.i18n import Translator
 from ui.view import BEFORE_WORK, fraction_of, percent
 from ui.view_dataset import total_of
 from ui.view_train import PHASES
-from ui.view_train_form import label_of
+from ui.view_train_form import in_order, label_of
 
 if TYPE_CHECKING:
     from engine.jobs.job import JobSnapshot
@@ -53,7 +53,7 @@ def row_view(
         "evaluation_id": made.evaluation_id if made else None,
         "is_promoted": made is not None and made.state == "promoted",
         "marks": len(made.record.marks) if made else 0,
-        "settings": dict(run.settings),
+        "settings": in_order(run.settings, t),
         "labels": _labels(run.settings, t),
         "figures": [{"label": t(f"train.figure.{name}"), "text": text} for name, text in figures if text],
     }
@@ -113,7 +113,7 @@ def fixed_view(run: RunView, base_name: str, tensorboard_dir: str, t: Translator
             "base": request.base_model_id,
             "settings": dict(request.settings),
         },
-        "settings": dict(run.settings),
+        "settings": in_order(run.settings, t),
         "labels": _labels(run.settings, t),
         "facts": [{"label": t(f"train.fact.{name}"), "text": text, "is_path": is_path} for name, text, is_path in facts if text],
     }

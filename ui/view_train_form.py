@@ -58,6 +58,12 @@ def form_groups(settings: Any, preset: Any, choices: Mapping[str, Sequence[str]]
     ]
 
 
+def in_order(settings: Mapping[str, Any], t: Translator) -> View:
+    """Settings as the form's groups have them, each group by its labels; rows of a database have them by their names."""
+    groups = ["learning", *(name for name, _ in GROUPS)]
+    return dict(sorted(settings.items(), key=lambda one: (groups.index(_group(one[0])), label_of(one[0], t))))
+
+
 def label_of(name: str, t: Translator) -> str:
     """What a setting is called: its word, or its name without the underscores."""
     key = f"train.setting.{name}"

@@ -76,7 +76,7 @@ def test_the_same_ratings_are_the_same_dataset(served: Served) -> None:
     first = served.call("dataset", {"kind": "dpo", "name": "Taglines"})
     assert set(first) == {"dataset_id", "sha256", "counts", "train", "held_out", "missing"}
     assert first["train"] + first["held_out"] == len(PAIRS) and first["held_out"] >= 2
-    assert re.fullmatch("[0-9a-f]{64}", first["sha256"]) and isinstance(first["missing"], list)
+    assert re.fullmatch("[0-9a-f]{64}", first["sha256"]) and first["missing"] == ["33 more pairs make a good start."]
     assert served.call("dataset", {"kind": "dpo"})["dataset_id"] == first["dataset_id"]
 
 
@@ -107,6 +107,8 @@ def test_too_little_is_refused_with_what_is_missing(served: Served) -> None:
         ("train", [{"colour": "red"}]),
         ("train", [{"preset": "huge"}]),
         ("train", [{"recipe": "dpo", "settings": {"colour": 1}}]),
+        ("train", [{"resume": "a" * 32, "preset": "quick"}]),
+        ("train", [{"resume": 7}]),
         ("evaluate", ["a" * 32, {"n": 0}]),
         ("evaluate", [7, None]),
         ("match", [None]),
@@ -127,6 +129,7 @@ def test_unknown_ids_are_not_found(served: Served) -> None:
         ("match", [nobody]),
         ("vote", [nobody, "left"]),
         ("promote", [nobody, None]),
+        ("train", [{"resume": nobody}]),
     ):
         assert "[not_found]" in refused(served, name, *arguments), name
 

@@ -14,7 +14,7 @@ from engine.training.presets import settings_for
 from storage.records import RunEventRecord
 from ui.i18n import LANGUAGES, messages, translator
 from ui.view_train import MAX_ROWS, RARE, new_events, spark, thinned
-from ui.view_train_form import field_notes, form_groups, label_of
+from ui.view_train_form import field_notes, form_groups, in_order, label_of
 
 T = translator("en")
 
@@ -147,6 +147,13 @@ def test_every_setting_has_a_name_and_a_sentence(language: str) -> None:
     assert all(field["label"] and field["note"] for field in made)
     names = re.compile(r"[a-z]_[a-z]|[A-Z]{4,}|[()]\"")
     assert not [field["note"] for field in made if names.search(field["note"])], "names of the code are no words for a page"
+
+
+def test_settings_come_in_the_form_s_order_whatever_a_database_makes_of_them() -> None:
+    settings = settings_for("dpo", "quick", examples=20, device_kind="cpu").to_json()
+    shown = list(in_order(dict(sorted(settings.items())), T))
+    assert set(shown) == set(settings)
+    assert shown.index("learning_rate") < shown.index("lora_rank") < shown.index("beta") < shown.index("fluency_limit")
 
 
 def test_an_unknown_setting_is_called_by_its_name() -> None:
