@@ -76,7 +76,7 @@ class TrainingSettings:
     patience: int
     """Looks without a better held-out result after which training stops."""
     sample_steps: int
-    """Steps between two rounds of sample answers, rounded up to a look at the held-out rows; 0 = only before and after."""
+    """Steps between two rounds of sample answers, rounded up to a look at the held-out rows; 0 = at each look."""
     sample_tokens: int
     """Longest sample answer."""
     desirable_weight: float

@@ -200,7 +200,8 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         """Judge the weights as they are now: keep them if they are the best within the limits, stop when it gets no better."""
         started, step, settings = time.monotonic(), state.global_step, self._settings
         self._watch.phase("evaluate", step, state.max_steps)
-        due = settings.sample_steps and step - self.state.sampled_step >= settings.sample_steps
+        # After the last step the weights that are kept answer anyway.
+        due = step < state.max_steps and step - self.state.sampled_step >= max(1, settings.sample_steps)
         base = Fluency(**self.state.base)
         now = self._probes.fluency.measure(self._say(step) if due else ())
         held_out = {name: metrics[key] for key, name in _HELD_OUT.items() if key in metrics}

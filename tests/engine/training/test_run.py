@@ -49,6 +49,8 @@ def test_a_run_learns_and_leaves_an_adapter_that_the_text_engine_reads(
     samples = [event for event in events if event["kind"] == "sample"]
     assert samples[0]["step"] == 0 < samples[-1]["step"] and samples[0]["prompt"] == samples[-1]["prompt"]
     assert samples[0]["seed"] == samples[-1]["seed"] == 3
+    looks = [event["step"] for event in events if event["kind"] == "metrics" and "held_out_loss" in event]
+    assert [event["step"] for event in samples] == [0, *looks], "before, at each look, and of what is kept"
 
     manifest = artifact.verify(Path(job["output_dir"]))
     done = events[-1]
