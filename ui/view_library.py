@@ -31,6 +31,7 @@ class Names:
     """What models and adapters are called on the page, and how Markdown becomes safe HTML."""
 
     models: Mapping[str, str] = field(default_factory=dict)
+    adapters: Mapping[str, str] = field(default_factory=dict)
     base: str = "base"
     render: Callable[[str], str] = str
 
@@ -39,8 +40,8 @@ class Names:
         return self.models.get(model_id, model_id)
 
     def adapter(self, adapter_id: str) -> str:
-        """The adapter's name."""
-        return self.base if adapter_id == "base" else adapter_id
+        """The adapter's name, or the beginning of its id when it is not known (of an imported Creation)."""
+        return self.base if adapter_id == "base" else self.adapters.get(adapter_id, adapter_id[:8])
 
 
 def filter_from(value: object) -> CreationFilter:

@@ -15,7 +15,7 @@ SHOWN_CHARS = 240
 def lineage_view(lineage: Lineage, names: Mapping[str, str]) -> dict[str, Any]:
     """{written_at, adapter, promoted, run, dataset, gone, rows, more}; what the base model wrote has only `written_at`.
 
-    `rows` are choices ({chosen, rejected}) and ratings ({text, score}), the newest first.
+    `rows` are choices ({id, chosen, rejected}) and ratings ({id, text, score}), the newest first; `id` is the Creation's.
     """
     view: dict[str, Any] = {"written_at": lineage.creation.created_at.isoformat(), "adapter": None}
     if lineage.adapter is None:
@@ -47,12 +47,17 @@ def _rows(lineage: Lineage) -> list[dict[str, Any]]:
     for choice in lineage.preferences:
         chosen, rejected = creations.get(choice.chosen_id), creations.get(choice.rejected_id)
         if chosen is not None and rejected is not None:
-            row = {"prompt": _cut(chosen.prompt), "chosen": _cut(chosen.output), "rejected": _cut(rejected.output)}
+            row = {
+                "id": chosen.id,
+                "prompt": _cut(chosen.prompt),
+                "chosen": _cut(chosen.output),
+                "rejected": _cut(rejected.output),
+            }
             found.append((choice.created_at, row))
     for rating in lineage.ratings:
         rated = creations.get(rating.creation_id)
         if rated is not None and rating.score is not None:
-            row = {"prompt": _cut(rated.prompt), "text": _cut(rated.output), "score": round(3 + 2 * rating.score)}
+            row = {"id": rated.id, "prompt": _cut(rated.prompt), "text": _cut(rated.output), "score": round(3 + 2 * rating.score)}
             found.append((rating.created_at, row))
     return [row for _, row in sorted(found, key=lambda one: one[0], reverse=True)]
 

@@ -220,10 +220,16 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     const names = [...known.filter((name) => name in rest), ...Object.keys(rest).filter((name) => !known.includes(name))];
     const text = (value) => (typeof value === "number" ? number(value, 3) : typeof value === "string" ? value : JSON.stringify(value));
     return rows([
-      [t("library.fact.model"), item.model], [t("library.fact.adapter"), item.adapter], [t("library.fact.seed"), item.seed === null ? null : String(item.seed)],
+      [t("library.fact.model"), item.model], [t("library.fact.adapter"), adapter()], [t("library.fact.seed"), item.seed === null ? null : String(item.seed)],
       ...names.map((name) => [Tastemaker.has(`write.option.${name}`) ? t(`write.option.${name}`) : name, text(rest[name])]),
       [t("write.system"), system ? h("span", { class: "pane-system" }, system) : null],
     ]);
+  }
+
+  /** What wrote it, with the way back to the ratings it learned from. */
+  function adapter() {
+    if (item.adapter_id === "base" || item.origin !== "generated") return item.adapter;
+    return h("button", { class: "tm-link", type: "button", title: t("lineage.open"), "data-action": "lineage", onclick: () => Tastemaker.parts.lineage(host, item.id) }, item.adapter);
   }
 
   function history() {

@@ -34,7 +34,7 @@ Tastemaker.parts.lineage = async (host, creationId) => {
   /** One choice or rating; texts are set as text. */
   function row(one) {
     const said = (key, text, values) => h("p", {}, h("span", { class: "ln-said" }, t(`lineage.${key}`, values)), " ", h("span", { dir: "auto" }, text));
-    return h("li", {}, h("p", { class: "ln-prompt", dir: "auto" }, one.prompt),
+    return h("li", {}, h("p", { class: "ln-prompt", dir: "auto" }, h("button", { class: "tm-link", type: "button", title: t("lineage.row_open"), onclick: () => { dialog.close(); Tastemaker.navigate("library", { item: one.id }); } }, one.prompt)),
       one.chosen !== undefined ? [said("chosen", one.chosen), said("rejected", one.rejected)] : said("rated", one.text, { score: one.score }));
   }
 };

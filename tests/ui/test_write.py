@@ -20,6 +20,7 @@ from tests.ui.scripted import ScriptedHost, ScriptedModel
 from ui.components.frame import Frame
 from ui.handlers import acting
 from ui.i18n import translator
+from ui.tabs.library import LibraryPage
 from ui.tabs.write import WritePage
 
 
@@ -195,6 +196,17 @@ def test_an_answer_names_its_adapter_and_leads_back_to_single_ratings(page: Writ
     assert (lineage["gone"], lineage["more"]) == (1, 0)
     by_score = {row.get("score"): row for row in lineage["rows"]}
     assert by_score[5]["text"] == by_score[None]["chosen"] != by_score[None]["rejected"]
+    assert {row["id"] for row in lineage["rows"]} == {chosen}, "each row leads to its answer in the Library"
+
+
+def test_the_library_calls_an_adapter_by_its_name_and_knows_where_its_answers_come_from(page: WritePage, studio: Studio) -> None:
+    adapter_id, written_id = _adapter_of(studio, ("f" * 32,))
+    library = LibraryPage(studio, translator("en"), "en").actions
+    (facet,) = [one for one in library["facets"](LOCAL_OWNER, {})["adapters"] if one["id"] != "base"]
+    assert facet == {"id": adapter_id, "name": "Short and warm"}
+    shown = library["open"](LOCAL_OWNER, {"id": written_id})
+    assert shown["adapter"] == "Short and warm" and "Short and warm" in shown["figures"]
+    assert library["lineage"](LOCAL_OWNER, {"id": written_id}) == _do(page, "lineage", id=written_id)
 
 
 def _adapter_of(studio: Studio, source_ids: tuple[str, ...]) -> tuple[str, str]:

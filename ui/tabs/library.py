@@ -18,6 +18,7 @@ from ui.i18n import Translator
 from ui.uploads import uploaded_file
 from ui.view import markdown
 from ui.view_library import Names, detail_view, filter_from, page_view
+from ui.view_lineage import lineage_view
 from ui.view_thread import figures, state_note
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class LibraryPage:
             "search": self.search,
             "facets": self.facets,
             "open": self.open,
+            "lineage": self.lineage,
             "rate": self.rate,
             "star": self.star,
             "tag": self.tag,
@@ -65,11 +67,11 @@ class LibraryPage:
         """One page of what the filter passes, newest first."""
         wanted = filter_from(action.get("filter"))
         page = self.studio.library.search(owner_id, owner_id, wanted, page=action.get("page", 1))
-        return page_view(page, self._names(), wanted.query)
+        return page_view(page, self._names(owner_id), wanted.query)
 
     def facets(self, owner_id: str, action: Action) -> View:
         """What the filter chips offer: models and adapters as {id, name}, tags."""
-        facets, names = self.studio.library.facets(owner_id), self._names()
+        facets, names = self.studio.library.facets(owner_id), self._names(owner_id)
         return {
             "models": [{"id": model, "name": names.model(model)} for model in facets["models"]],
             "adapters": [{"id": adapter, "name": names.adapter(adapter)} for adapter in facets["adapters"]],
@@ -78,7 +80,7 @@ class LibraryPage:
 
     def open(self, owner_id: str, action: Action) -> View:
         """Everything about one Creation."""
-        detail, names = self.studio.library.get(owner_id, owner_id, action_id(action)), self._names()
+        detail, names = self.studio.library.get(owner_id, owner_id, action_id(action)), self._names(owner_id)
         scores: dict[str, float | None] = {}
         for version in detail.versions[-VERSIONS_WITH_SCORES:]:
             rating = self.studio.feedback.rating(owner_id, version.id)
@@ -86,9 +88,14 @@ class LibraryPage:
         return {
             **detail_view(detail, names, scores),
             "note": state_note(detail.creation, self.t),
-            "figures": figures(detail.creation, self.t, names.models),
+            "figures": figures(detail.creation, self.t, {**names.models, **names.adapters}),
             "next_training_in": self.studio.feedback.counts(owner_id)["next_training_in"],
         }
+
+    def lineage(self, owner_id: str, action: Action) -> View:
+        """Where one Creation comes from: adapter, training, dataset, single ratings."""
+        names = self._names(owner_id)
+        return lineage_view(self.studio.adapters.lineage(owner_id, action_id(action)), names.models)
 
     def rate(self, owner_id: str, action: Action) -> View:
         """Set the rating, or withdraw it (null); says what it did and shows history and preferences again."""
@@ -163,9 +170,9 @@ class LibraryPage:
         shown = [{"row": row, "message": message.removeprefix(f"Row {row}: ")} for row, message in first]
         return {"added": result.added, "skipped": result.skipped, "failed": len(result.errors), "errors": shown}
 
-    def _names(self) -> Names:
+    def _names(self, owner_id: str) -> Names:
         models = {spec.id: spec.name for spec in self.studio.models.specs()}
-        return Names(models=models, base=self.t("library.base"), render=markdown)
+        return Names(models, self.studio.adapters.names(owner_id), base=self.t("library.base"), render=markdown)
 
 
 def _ids(action: Action) -> list[str]:
