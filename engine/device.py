@@ -119,6 +119,18 @@ def memory(device: Device) -> Memory:
     return _main_memory()
 
 
+def gpu_percent(device_kind: str) -> float | None:
+    """How busy the GPU that this process uses is, 0 … 100; None without one, or where its driver does not say."""
+    if device_kind != "cuda":
+        return None
+    import torch
+
+    try:
+        return float(torch.cuda.utilization())
+    except Exception:  # noqa: BLE001  # no library to ask with, or a driver that refuses with errors of its own: only a figure is lost
+        return None
+
+
 def hardware(device: Device) -> Hardware:
     """Describe the machine for people."""
     main = _main_memory()

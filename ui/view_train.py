@@ -61,8 +61,9 @@ def alarm_text(body: Mapping[str, Any], t: Translator, language: str) -> str:
         name = "longer" if times > 1 else "shorter"
         times = f"{max(times, 1 / times):.1f}"
     key = f"train.alarm.{name}"
-    words = t(key, times=times, percent=values.get("percent"), figure=t(f"train.guard.{values.get('figure')}"))
-    return said if language == "en" or words == key else words
+    guard = f"train.guard.{values.get('figure')}"
+    words = t(key, times=times, percent=values.get("percent"), figure=t(guard))
+    return said if language == "en" or words == key or guard in words else words
 
 
 def thinned(rows: Sequence[View]) -> list[View]:

@@ -20,6 +20,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from engine.device import gpu_percent
 from engine.errors import StudioError
 from engine.training import checkpoints
 from engine.training.args import TrainingSettings
@@ -258,6 +259,9 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         }
         if self._model.device.type == "cuda":
             figures["gpu_bytes"] = torch.cuda.memory_allocated()
+            busy = gpu_percent(self._model.device.type)
+            if busy is not None:
+                figures["gpu_percent"] = busy
         return figures
 
 

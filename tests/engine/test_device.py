@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.device import Device, choose_device, free_memory, hardware, memory, physical_cores
+from engine.device import Device, choose_device, free_memory, gpu_percent, hardware, memory, physical_cores
 from engine.errors import BadOptionError, RefusedStartError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +44,22 @@ def test_memory_figures_are_possible() -> None:
     about = hardware(device)
     assert about.cores >= 1 and about.cpu and about.ram_bytes == figures.total_bytes
     assert (about.gpu, about.gpu_bytes) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "percent"), [(37, 37.0), (ModuleNotFoundError("no library"), None), (Exception("the driver's own"), None)]
+)
+def test_a_gpu_says_how_busy_it_is_or_nothing(answer: object, percent: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def utilization() -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(torch.cuda, "utilization", utilization)
+    assert gpu_percent("cuda") == percent
+    assert gpu_percent("cpu") is None
 
 
 def test_kinds() -> None:

@@ -65,6 +65,8 @@ def test_alarms_are_said_in_the_page_s_language() -> None:
     guard = event(2, "alarm", name="fluency", message="The language suffers: x.", values={"figure": "odd_share"})
     said = [one["text"] for one in new_events([drift, guard], translator("zh"), "zh")["alarms"]]
     assert "2.5" in said[0] and "异常字符" in said[1] and not any("train." in text for text in said)
+    unknown = event(3, "alarm", name="fluency", message="The language suffers.", values={})
+    assert new_events([unknown], translator("zh"), "zh")["alarms"][0]["text"] == "The language suffers."
     assert new_events([drift], T, "en")["alarms"][0]["text"] == "Answers are 2.5 times shorter."
 
 
