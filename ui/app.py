@@ -9,12 +9,20 @@ import gradio as gr
 from ui.components.frame import PAGES
 from ui.components.rail import build_frame
 from ui.i18n import translator
-from ui.tabs import arena, library, models, settings, train, write
+from ui.tabs import arena, images, library, models, settings, train, write
 
 if TYPE_CHECKING:
     from engine.studio import Studio
 
-TABS = {"write": write, "library": library, "train": train, "arena": arena, "models": models, "settings": settings}
+TABS = {
+    "write": write,
+    "images": images,
+    "library": library,
+    "train": train,
+    "arena": arena,
+    "models": models,
+    "settings": settings,
+}
 SESSIONS_KEPT = 64
 """Gradio keeps about 1 MB for each page load, 10,000 of them by default. Our pages keep nothing there."""
 

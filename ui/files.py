@@ -36,7 +36,7 @@ class VersionedFiles(StaticFiles):
 
 
 def add_file_routes(app: FastAPI, studio: Studio) -> None:
-    """Mount /assets/{js,css}, /assets/words, /media, /exports and /runs. Gradio's own /assets/<file> is not touched."""
+    """Mount /assets/{js,css}, /assets/words, /media, /styles, /exports and /runs. Gradio's own /assets/<file> is not touched."""
     for folder in ("js", "css"):
         app.mount(f"/assets/{folder}", VersionedFiles(directory=ASSETS_DIR / folder), name=folder)
 
@@ -62,6 +62,10 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
             return _refused(error)
         headers = {"content-disposition": f'attachment; filename="{file.name}"', "cache-control": "no-store"}
         return Response(file.data, media_type=file.media_type, headers=headers)
+
+    @app.get("/styles/{model_id}/{style}")
+    def style_picture(model_id: str, style: str) -> Response:
+        return _sent(lambda: studio.image.style_picture(model_id, style), {"cache-control": "no-cache"})
 
     @app.get("/exports/{export_id}")
     def exports(export_id: str) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.errors import BadOptionError
 from storage.records import CreationFilter, CreationRecord, LibraryItem, Page, PreferenceRecord, RatingRecord
+from ui.view_images import media_url, thumb_url
 
 View = dict[str, Any]
 
@@ -87,7 +88,7 @@ def item_view(item: LibraryItem, names: Names, query: str = "") -> View:
         "kind": creation.kind,
         "title": one_line(creation.prompt, TITLE_CHARS, query),
         "excerpt": one_line(plain(creation.output[: EXCERPT_CHARS * 200]), EXCERPT_CHARS, query),
-        "image": creation.kind == "image" and bool(creation.media_sha256),
+        "picture": thumb_url(creation) if creation.kind == "image" else None,
         "score": item.score,
         "starred": creation.starred,
         "tags": list(creation.tags),
@@ -107,9 +108,11 @@ def detail_view(detail: Any, names: Names, scores: Mapping[str, float | None]) -
         "prompt": creation.prompt,
         "output": creation.output,
         "html": names.render(creation.output) if creation.kind != "image" else "",
+        "image_url": media_url(creation.id, creation.media_sha256) if creation.kind == "image" else None,
+        "clear": bool(creation.params.get("transparent")),
         "error": creation.error,
         "finish_reason": creation.finish_reason,
-        "can_reproduce": creation.origin == "generated" and creation.status == "done" and creation.kind == "text",
+        "can_reproduce": creation.origin == "generated" and creation.status == "done" and creation.kind in ("text", "image"),
         "conversation_id": creation.conversation_id,
         "trashed": creation.trashed_at is not None,
         "model_id": creation.model_id,
@@ -140,6 +143,7 @@ def version_view(version: CreationRecord, number: int, score: float | None) -> V
         "n": number,
         "origin": version.origin,
         "excerpt": one_line(plain(version.output[:4000]), 90),
+        "picture": thumb_url(version) if version.kind == "image" else None,
         "score": score,
         "status": version.status,
         "created_at": version.created_at.isoformat(),

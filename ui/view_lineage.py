@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ui.view_images import thumb_url
+
 if TYPE_CHECKING:
     from engine.services.lineage import Lineage
 
@@ -15,7 +17,8 @@ SHOWN_CHARS = 240
 def lineage_view(lineage: Lineage, names: Mapping[str, str]) -> dict[str, Any]:
     """{written_at, adapter, promoted, run, dataset, gone, rows, more}; what the base model wrote has only `written_at`.
 
-    `rows` are choices ({id, chosen, rejected}) and ratings ({id, text, score}), the newest first; `id` is the Creation's.
+    `rows` are choices ({id, chosen, rejected}) and ratings ({id, text, score}), the newest first; `id` is the Creation's. Of
+    pictures they have addresses too ({chosen_picture, rejected_picture} or {picture}).
     """
     view: dict[str, Any] = {"written_at": lineage.creation.created_at.isoformat(), "adapter": None}
     if lineage.adapter is None:
@@ -43,6 +46,7 @@ def lineage_view(lineage: Lineage, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _rows(lineage: Lineage) -> list[dict[str, Any]]:
     creations = {one.id: one for one in lineage.creations}
+    row: dict[str, Any]
     found: list[tuple[Any, dict[str, Any]]] = []
     for choice in lineage.preferences:
         chosen, rejected = creations.get(choice.chosen_id), creations.get(choice.rejected_id)
@@ -53,11 +57,15 @@ def _rows(lineage: Lineage) -> list[dict[str, Any]]:
                 "chosen": _cut(chosen.output),
                 "rejected": _cut(rejected.output),
             }
+            if chosen.kind == "image":
+                row |= {"chosen_picture": thumb_url(chosen), "rejected_picture": thumb_url(rejected)}
             found.append((choice.created_at, row))
     for rating in lineage.ratings:
         rated = creations.get(rating.creation_id)
         if rated is not None and rating.score is not None:
             row = {"id": rated.id, "prompt": _cut(rated.prompt), "text": _cut(rated.output), "score": round(3 + 2 * rating.score)}
+            if rated.kind == "image":
+                row["picture"] = thumb_url(rated)
             found.append((rating.created_at, row))
     return [row for _, row in sorted(found, key=lambda one: one[0], reverse=True)]
 

@@ -62,6 +62,15 @@
     return dialog;
   };
 
+  /** Tab goes round inside `root`, which lies over the page. */
+  T.trapFocus = (root) => root.addEventListener("keydown", (event) => {
+    if (event.key !== "Tab") return;
+    const all = [...root.querySelectorAll("button, input, select, textarea, summary, [tabindex]")].filter((one) => one.tabIndex >= 0 && !one.disabled && one.offsetParent);
+    const at = all.indexOf(document.activeElement);
+    const next = event.shiftKey ? at <= 0 && all.at(-1) : at === all.length - 1 && all[0];
+    if (next) { event.preventDefault(); next.focus(); }
+  });
+
   T.showKeys = () => {
     if (document.querySelector(".tm-keys")) return;
     const { h, t } = T;

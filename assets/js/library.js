@@ -179,9 +179,10 @@ Tastemaker.widgets.library = (host) => {
     open.setAttribute("aria-current", String(isOpen));
     clear(open.children[0], highlight(item.title || t("library.no_prompt"), words));
     const isDone = item.status === "done";
-    clear(open.children[1], item.image ? h("img", { src: `/media/${item.id}`, alt: item.title, loading: "lazy" }) : highlight(item.excerpt, words));
-    clear(facts, isDone ? null : h("span", { class: "tm-badge is-care" }, t(`library.status.${item.status}`)),
-      item.origin === "generated" ? null : h("span", { class: "tm-badge" }, t(`library.badge.${item.origin}`)),
+    open.classList.toggle("has-picture", Boolean(item.picture));
+    clear(open.children[1], item.picture ? h("img", { src: item.picture, alt: "", loading: "lazy" }) : highlight(item.excerpt, words));
+    clear(facts, isDone ? null : h("span", { class: "tm-badge is-care" }, Tastemaker.ofKind(item, "status", item.status)),
+      item.origin === "generated" ? null : h("span", { class: "tm-badge" }, Tastemaker.ofKind(item, "badge", item.origin)),
       item.tags.slice(0, 2).map((tag) => h("span", { class: "tm-badge lib-tag", title: tag }, tag)), item.tags.length > 2 ? h("span", { class: "tm-small" }, `+${item.tags.length - 2}`) : null,
       Tastemaker.scoreMark(item.score), filter.facets.models.length > 1 ? h("span", { class: "tm-small lib-model" }, item.model) : null, h("time", { class: "tm-small", datetime: item.created_at }, timeOf(item.created_at)));
     const label = t(item.starred ? "library.unstar" : "library.star");

@@ -21,10 +21,11 @@ Tastemaker.parts.libraryPreview = (host, list) => {
 
   const button = (sign, label, run, extra = {}) => h("button", { class: "tm-icon-button", type: "button", title: label, "aria-label": label, onclick: run, ...extra }, icon(sign));
   const star = button("star", t("library.star"), () => list.star([id], !item.starred), { "data-action": "star" });
+  const copy = button("copy", t("library.copy"), () => Tastemaker.copy(item.output), { "data-action": "copy" });
   const more = button("dots", t("library.more"), openMore, { "aria-haspopup": "menu" });
   const bar = h("header", { class: "pane-bar" },
     button("chevronLeft", t("library.previous"), () => list.step(-1)), button("chevronRight", t("library.next"), () => list.step(1)),
-    h("span", { class: "lib-gap" }), star, button("copy", t("library.copy"), () => Tastemaker.copy(item.output), { "data-action": "copy" }), more,
+    h("span", { class: "lib-gap" }), star, copy, more,
     button("x", t("frame.close"), () => close(), { "data-action": "close" }));
   const note = h("p", { class: "pane-note", hidden: true }, t("library.in_trash"));
   const prompt = h("div", { class: "pane-prompt" });
@@ -33,6 +34,8 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   const state = h("p", { class: "tm-small pane-state", hidden: true });
   const rate = h("div", { class: "pane-rate" });
   const figures = h("p", { class: "tm-small pane-figures" });
+  const drawAgain = h("button", { class: "tm-button is-primary", type: "button", "data-action": "draw", onclick: openInImages }, icon("picture"), h("span", {}, t("library.open_in_images")));
+  const save = h("button", { class: "tm-button", type: "button", "data-action": "download", "aria-haspopup": "menu", onclick: () => Tastemaker.parts.imageDownload(save, id) }, icon("download"), h("span", {}, t("images.view.download")));
   const write = h("button", { class: "tm-button is-primary", type: "button", "data-action": "write", onclick: openInWrite }, icon("pen"), h("span", {}, t("library.open_in_write")));
   const again = h("button", { class: "tm-button", type: "button", "data-action": "reproduce", onclick: reproduce }, icon("repeat"), h("span", {}, t("library.reproduce")));
   const back = h("button", { class: "tm-button", type: "button", "data-action": "restore", onclick: () => list.restore([id]) }, icon("undo"), h("span", {}, t("library.restore")));
@@ -40,7 +43,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   const tags = h("div", { class: "pane-tags" });
   const sections = h("div", { class: "pane-sections" });
   const content = h("div", { class: "pane-scroll", tabindex: "-1" }, note, h("h2", { class: "pane-label" }, t("library.prompt")), prompt, whole, answer, state, rate, figures,
-    h("div", { class: "pane-actions" }, back, write, again), result, tags, sections);
+    h("div", { class: "pane-actions" }, back, write, drawAgain, save, again), result, tags, sections);
   const root = h("aside", { class: "lib-pane", id: "library-preview", "aria-label": t("library.preview"), hidden: true }, bar, content);
 
   // ------------------------------------------------------------ open and close
@@ -82,13 +85,16 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     prompt.classList.add("is-cut");
     whole.hidden = prompt.scrollHeight <= prompt.clientHeight + 4;
     if (whole.hidden) prompt.classList.remove("is-cut");
-    if (item.image) clear(answer, h("img", { src: `/media/${item.id}`, alt: item.title }));
+    if (item.image_url) clear(answer, h("img", { class: item.clear ? "is-clear" : "", src: item.image_url, alt: item.title }));
     else Tastemaker.setHtml(answer, item.html);
-    answer.hidden = !item.output && !item.image;
+    answer.hidden = !item.output && !item.image_url;
     drawRating();
     figures.textContent = item.figures.join(" · ");
     back.hidden = !item.trashed;
     write.hidden = item.trashed || item.kind !== "text";
+    drawAgain.hidden = item.trashed || item.kind !== "image" || item.origin === "imported";
+    save.hidden = !item.image_url;
+    copy.hidden = item.kind === "image";
     again.hidden = !item.can_reproduce || item.trashed;
     drawTags();
     drawSections();
@@ -103,7 +109,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     rate.hidden = item.status === "queued" || item.status === "running" || item.trashed;
     const answer = item; // the control changes its rating
     rating = Tastemaker.parts.rating({
-      host, reasons: host.value.reasons, answer, left: item.next_training_in,
+      host, reasons: host.value.reasons[item.kind] || host.value.reasons.text, answer, left: item.next_training_in,
       onRated: (answered) => {
         list.patch([answer.id], { score: answered.rating ? answered.rating.score : null });
         if (answer.id !== id) return;
@@ -123,10 +129,17 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     else Tastemaker.bus.emit("restore", { prompt: from.prompt, params: from.params });
   }
 
+  /** The settings that made it, its seed too: Create makes the same picture. */
+  async function openInImages() {
+    const what = await host.act("draw", { id });
+    Tastemaker.navigate("images", { item: null });
+    Tastemaker.bus.emit("restore-image", what);
+  }
+
   function openMore() {
     Tastemaker.menu(more, [
       { label: t("library.copy_prompt"), icon: "copy", run: () => Tastemaker.copy(item.prompt) },
-      { label: t("library.copy_markdown"), icon: "copy", run: () => Tastemaker.copy(`> ${item.prompt.replaceAll("\n", "\n> ")}\n\n${item.output}\n`) },
+      ...(item.kind === "image" ? [] : [{ label: t("library.copy_markdown"), icon: "copy", run: () => Tastemaker.copy(`> ${item.prompt.replaceAll("\n", "\n> ")}\n\n${item.output}\n`) }]),
       { label: t("library.copy_settings"), icon: "sliders", run: () => Tastemaker.copy(JSON.stringify({ model: item.model_id, adapter: item.adapter_id, seed: item.seed, ...item.params }, null, 2)) },
       { label: t("library.copy_link"), icon: "external", run: () => Tastemaker.copy(`${location.origin}${location.pathname}?tab=library&item=${item.id}`) },
       item.trashed ? { label: t("library.restore"), icon: "undo", run: () => list.restore([id]) } : { label: t("library.trash"), icon: "trash", danger: true, run: () => list.trash([id]) },
@@ -138,7 +151,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     const at = id;
     again.disabled = true;
     result.hidden = false;
-    clear(result, h("span", {}, t("library.reproduce.busy")), h("div", { class: "tm-progress is-unknown" }, h("span", {})));
+    clear(result, h("span", {}, t(item.kind === "image" ? "images.redraw.busy" : "library.reproduce.busy")), h("div", { class: "tm-progress is-unknown" }, h("span", {})));
     try {
       const { job_id } = await host.act("reproduce", { id: at });
       Tastemaker.bus.emit("job", { job_id });
@@ -208,13 +221,14 @@ Tastemaker.parts.libraryPreview = (host, list) => {
 
   function versions() {
     return item.versions.map((one) => h("button", { class: "pane-version", type: "button", "aria-current": String(one.id === id), onclick: () => list.show(one.id) },
-      h("span", { class: "tm-small" }, String(one.n)), h("span", { class: "pane-version-text" }, one.excerpt || t(`library.status.${one.status}`)),
-      one.origin === "edited" ? h("span", { class: "tm-badge" }, t("library.badge.edited")) : null, Tastemaker.scoreMark(one.score) || null));
+      h("span", { class: "tm-small" }, String(one.n)), h("span", { class: "pane-version-text" }, one.picture ? h("img", { src: one.picture, alt: "", loading: "lazy" }) : one.excerpt || Tastemaker.ofKind(item, "status", one.status)),
+      one.origin === "edited" ? h("span", { class: "tm-badge" }, Tastemaker.ofKind(item, "badge", "edited")) : null, Tastemaker.scoreMark(one.score) || null));
   }
 
   const rows = (pairs) => h("dl", { class: "pane-facts" }, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "").flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
   function settings() {
+    if (item.facts) return rows([[t("library.fact.seed"), item.seed === null ? null : String(item.seed)], ...item.facts]);
     const { system, ...rest } = item.params;
     const known = ["temperature", "top_p", "top_k", "repetition_penalty", "max_new_tokens", "stop"];
     const names = [...known.filter((name) => name in rest), ...Object.keys(rest).filter((name) => !known.includes(name))];
@@ -249,7 +263,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   function origin() {
     const path = Object.entries(item.path).filter(([name]) => name !== "segments").map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`);
     return rows([
-      [t("library.fact.origin"), t(`library.origin.${item.origin}`)], [t("library.fact.made"), full(item.created_at)],
+      [t("library.fact.origin"), Tastemaker.ofKind(item, "origin", item.origin)], [t("library.fact.made"), full(item.created_at)],
       [t("library.fact.tokens"), item.tokens === null ? null : t("library.tokens", { n: number(item.tokens), prompt: number(item.prompt_tokens || 0) })],
       [t("library.fact.speed"), item.tokens_per_s ? t("library.speed", { n: number(item.tokens_per_s, 1) }) : null],
       [t("library.fact.first"), item.ttft_s === null ? null : t("library.seconds", { n: number(item.ttft_s, 2) })],
@@ -272,6 +286,9 @@ Tastemaker.parts.libraryPreview = (host, list) => {
 
   return { root, open, close, reload, key, get id() { return id; }, get lastId() { return lastId; } };
 };
+
+/** A word of the Library for a state or origin, as said of this kind of creation. */
+Tastemaker.ofKind = (item, area, name) => Tastemaker.t(Tastemaker.has(`library.${area}.${name}.${item.kind}`) ? `library.${area}.${name}.${item.kind}` : `library.${area}.${name}`);
 
 /** A score as a small sign, or nothing: a thumb for full marks, with its number of stars in between. */
 Tastemaker.scoreMark = (score) => {

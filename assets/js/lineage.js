@@ -33,8 +33,8 @@ Tastemaker.parts.lineage = async (host, creationId) => {
 
   /** One choice or rating; texts are set as text. */
   function row(one) {
-    const said = (key, text, values) => h("p", {}, h("span", { class: "ln-said" }, t(`lineage.${key}`, values)), " ", h("span", { dir: "auto" }, text));
+    const said = (key, text, values, picture) => h("p", {}, h("span", { class: "ln-said" }, t(`lineage.${key}`, values)), " ", picture ? h("img", { class: "ln-picture", src: picture, alt: one.prompt, loading: "lazy" }) : h("span", { dir: "auto" }, text));
     return h("li", {}, h("p", { class: "ln-prompt", dir: "auto" }, h("button", { class: "tm-link", type: "button", title: t("lineage.row_open"), onclick: () => { dialog.close(); Tastemaker.navigate("library", { item: one.id }); } }, one.prompt)),
-      one.chosen !== undefined ? [said("chosen", one.chosen), said("rejected", one.rejected)] : said("rated", one.text, { score: one.score }));
+      one.chosen !== undefined ? [said("chosen", one.chosen, {}, one.chosen_picture), said("rejected", one.rejected, {}, one.rejected_picture)] : said("rated", one.text, { score: one.score }, one.picture));
   }
 };

@@ -3,8 +3,8 @@
 
 Tastemaker.widgets.rail = (host) => {
   const { h, t, icon } = Tastemaker;
-  const TABS = [["write", "pen"], ["library", "library"], ["train", "train"], ["arena", "arena"], ["models", "models"], ["settings", "settings"]];
-  const JOB_PAGES = { train: "train", evaluate: "arena" };
+  const TABS = [["write", "pen"], ["images", "picture"], ["library", "library"], ["train", "train"], ["arena", "arena"], ["models", "models"], ["settings", "settings"]];
+  const JOB_PAGES = { train: "train", evaluate: "arena", imagine: "images", upscale: "images", redraw: "images", expand: "images" };
   const THEMES = ["auto", "light", "dark"];
   const THEME_ICON = { auto: "auto", light: "sun", dark: "moon" };
 

@@ -6,11 +6,13 @@ Drawn by assets/js/library.js, worded by assets/i18n/*/library.json. Knows the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError, StudioError
 from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
-from storage.records import CreationFilter
+from storage.records import CreationFilter, CreationRecord
+from ui import view_images
 from ui.components.frame import Frame
 from ui.components.widget import widget
 from ui.handlers import Action, Answer, acting, action_id, error_view
@@ -35,7 +37,9 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the Library into its page."""
     page = LibraryPage(studio, t, frame.language)
 
-    value = {"reasons": {"good": list(GOOD_REASONS), "bad": list(BAD_REASONS)}}
+    texts, pictures = (GOOD_REASONS, BAD_REASONS), (view_images.GOOD_REASONS, view_images.BAD_REASONS)
+    reasons = {kind: {"good": list(good), "bad": list(bad)} for kind, (good, bad) in (("text", texts), ("image", pictures))}
+    value = {"reasons": reasons}
     widget("library", value, elem_id="library", act=acting(frame, page.actions))
 
 
@@ -57,6 +61,7 @@ class LibraryPage:
             "trash": self.trash,
             "restore": self.restore,
             "write": self.write,
+            "draw": self.draw,
             "reproduce": self.reproduce,
             "reproduced": self.reproduced,
             "export": self.export,
@@ -87,9 +92,18 @@ class LibraryPage:
             scores[version.id] = rating.score if rating else None
         return {
             **detail_view(detail, names, scores),
-            "note": state_note(detail.creation, self.t),
-            "figures": figures(detail.creation, self.t, {**names.models, **names.adapters}),
+            **self._said(detail.creation, {**names.models, **names.adapters}),
             "next_training_in": self.studio.feedback.counts(owner_id)["next_training_in"],
+        }
+
+    def _said(self, creation: CreationRecord, names: Mapping[str, str]) -> View:
+        """Its state, its small grey line and its settings, in the words of its kind."""
+        if creation.kind != "image":
+            return {"note": state_note(creation, self.t), "figures": figures(creation, self.t, names)}
+        return {
+            "note": view_images.note_of(creation.status, creation.finish_reason, creation.error, self.t),
+            "figures": [part for part in (*view_images.batch_facts(creation, self.t), names.get(creation.model_id, "")) if part],
+            "facts": view_images.facts_of(creation, names, self.t),
         }
 
     def lineage(self, owner_id: str, action: Action) -> View:
@@ -132,9 +146,16 @@ class LibraryPage:
                 return {"conversation_id": conversation.id}
         return {"prompt": creation.prompt, "params": {**creation.params, "model": creation.model_id, "seed": creation.seed}}
 
+    def draw(self, owner_id: str, action: Action) -> View:
+        """{prompt, options}: what the Images page needs to make the same picture again, its seed among it."""
+        creation = self.studio.library.get(owner_id, owner_id, action_id(action)).creation
+        return {"prompt": creation.prompt, "options": {**view_images.options_of(creation), "seed": creation.seed}}
+
     def reproduce(self, owner_id: str, action: Action) -> View:
         """Start making the Creation again, exactly; the page asks `reproduced` how far it is."""
-        return {"job_id": self.studio.text.reproduce(owner_id, action_id(action))}
+        creation = self.studio.library.get(owner_id, owner_id, action_id(action)).creation
+        again = self.studio.image.reproduce if creation.kind == "image" else self.studio.text.reproduce
+        return {"job_id": again(owner_id, creation.id)}
 
     def reproduced(self, owner_id: str, action: Action) -> View:
         """How far a reproduction is, and what came of it."""
@@ -147,7 +168,8 @@ class LibraryPage:
             return {"done": True, "identical": None, "text": "", "message": message}
         same = bool(job.result.get("identical"))
         text = "" if same else str(job.result.get("text", ""))
-        message = self.t("library.reproduce.same" if same else "library.reproduce.differs")
+        words = "images.redraw" if job.kind == "redraw" else "library.reproduce"
+        message = self.t(f"{words}.same" if same else f"{words}.differs")
         return {"done": True, "identical": same, "text": text, "message": message}
 
     def export(self, owner_id: str, action: Action) -> View:
