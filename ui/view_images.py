@@ -58,7 +58,8 @@ def form_view(choices: ImageChoices, t: Translator) -> View:
         "missing": "" if first else t("images.missing", name=name) if name else t("images.missing_any"),
         "limits": {
             "pictures": choices.max_pictures,
-            "side": [choices.min_side, choices.max_side],
+            "side": choices.min_side,
+            "final_side": choices.max_final_side,
             "steps": choices.max_steps,
             "guidance": choices.max_guidance,
             "enlarge": [factor for factor in choices.upscale_factors if factor > 1],
@@ -85,8 +86,11 @@ def model_view(model: ImageModelChoice, t: Translator) -> View:
         "width": model.width,
         "height": model.height,
         "sizes": [list(size) for size in model.sizes],
+        "max_side": model.max_side,
         "is_square": model.is_square,
         "can_clear": model.can_clear,
+        "can_start": model.can_start,
+        "can_mask": model.can_mask,
         "has_negative": model.has_negative,
     }
 
@@ -94,7 +98,7 @@ def model_view(model: ImageModelChoice, t: Translator) -> View:
 # -------------------------------------------------------------------- pictures
 
 
-def batch_view(batch: Batch, ratings: Mapping[str, RatingRecord], names: Mapping[str, str], t: Translator) -> View:
+def batch_view(batch: Batch, names: Mapping[str, str], t: Translator) -> View:
     """The pictures of one click with what they share."""
     first = batch.creations[0] if batch.creations else None
     params: Mapping[str, Any] = first.params if first else {}
@@ -109,7 +113,7 @@ def batch_view(batch: Batch, ratings: Mapping[str, RatingRecord], names: Mapping
         "options": options_of(first) if first else {},
         "notices": notice_texts(params.get("notices") or (), t),
         "picked": batch.picked_id,
-        "items": [item_view(one, ratings.get(one.id), names, t) for one in batch.creations],
+        "items": [item_view(one, batch.ratings.get(one.id), names, t) for one in batch.creations],
     }
 
 
@@ -288,7 +292,11 @@ def found_view(found: FoundSettings, t: Translator) -> View:
     """{prompt, options, tool, creation_id, found, notices}: settings of a dropped picture, in words and as options."""
     options = dict(found.options)
     names = ["prompt"] if found.prompt else []
-    names += [name for name in ("negative", "style", "seed", "steps", "guidance", "scheduler", "model") if options.get(name)]
+    names += [
+        name
+        for name in ("negative", "style", "seed", "steps", "guidance", "scheduler", "model")
+        if options.get(name) not in (None, "")
+    ]
     names += ["size"] if options.get("width") and options.get("height") else []
     return {
         "prompt": found.prompt,

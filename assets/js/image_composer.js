@@ -200,6 +200,7 @@ Tastemaker.parts.imageComposer = (images, main) => {
       for (const one of all) one.tabIndex = one === on ? 0 : -1;
     }
     tune.classList.toggle("is-on", settings.isChanged());
+    pick.hidden = Boolean(model) && !model.can_start;
     leave.hidden = Boolean(model) && !model.has_negative;
     if (leave.hidden) without.hidden = true;
     if (document.activeElement !== negative && negative.value !== values.negative) negative.value = values.negative;

@@ -21,6 +21,9 @@ Tastemaker.parts.imageSettings = (images) => {
   const steps = () => values.steps ?? (model()?.presets.find((one) => one.name === values.preset) || { steps: 20 }).steps;
   const size = () => (values.width && values.height ? [values.width, values.height] : model() ? [model().width, model().height] : [512, 512]);
 
+  /** How many times a picture of this size may be enlarged; 1 among them. */
+  const factors = (side = Math.max(...size())) => [1, ...images.form.limits.enlarge.filter((factor) => side * factor <= images.form.limits.final_side)];
+
   const clamp = (value, [low, high], isWhole) => {
     const number = Number(value);
     if (value === "" || value === null || value === undefined || !Number.isFinite(number)) return null;
@@ -48,10 +51,10 @@ Tastemaker.parts.imageSettings = (images) => {
     values.steps = clamp(values.steps, [1, limits.steps], true);
     values.guidance = clamp(values.guidance, [0, limits.guidance]);
     values.strength = clamp(values.strength, [0.05, 1]) ?? DEFAULTS.strength;
-    values.width = clamp(values.width, limits.side, true);
-    values.height = now.is_square ? values.width : clamp(values.height, limits.side, true);
+    values.width = clamp(values.width, [limits.side, now.max_side], true);
+    values.height = now.is_square ? values.width : clamp(values.height, [limits.side, now.max_side], true);
     if (!values.width || !values.height) values.width = values.height = null;
-    if (values.upscale !== 1 && !limits.enlarge.includes(values.upscale)) values.upscale = 1;
+    if (!factors().includes(values.upscale)) values.upscale = 1;
   }
 
   /** Options for the next job, without what is left to the model. */
@@ -110,7 +113,7 @@ Tastemaker.parts.imageSettings = (images) => {
   function drawModel() {
     const now = model();
     if (!now || models().length < 2) { clear(modelBox); return; }
-    const select = h("select", { class: "tm-select", "data-option": "model", "aria-labelledby": "im-field-model", onchange: () => change({ model: select.value, width: null, height: null, steps: null, guidance: null }) },
+    const select = h("select", { class: "tm-select", "data-option": "model", "aria-labelledby": "im-field-model", onchange: () => images.useModel(select.value) },
       models().map((one) => h("option", { value: one.id }, one.name)));
     select.value = now.id;
     clear(modelBox, field("model", select));
@@ -122,7 +125,7 @@ Tastemaker.parts.imageSettings = (images) => {
     const names = now.sizes.map(([w, tall]) => [`${w}x${tall}`, w === tall ? String(w) : `${w} × ${tall}`, `${w} × ${tall}`]);
     const pick = (value) => { const [w, tall] = value.split("x").map(Number); change({ width: w, height: tall }); };
     const own = (name, value, label) => {
-      const input = h("input", { class: "tm-input", type: "number", min: images.form.limits.side[0], max: images.form.limits.side[1], step: 8, value, "data-option": name, "aria-label": label, onchange: () => change(now.is_square ? { width: Number(input.value), height: Number(input.value) } : { width, height, [name]: Number(input.value) }) });
+      const input = h("input", { class: "tm-input", type: "number", min: images.form.limits.side, max: now.max_side, step: 8, value, "data-option": name, "aria-label": label, onchange: () => change(now.is_square ? { width: Number(input.value), height: Number(input.value) } : { width, height, [name]: Number(input.value) }) });
       return input;
     };
     clear(sizeBox, field("size", h("div", { class: "im-size" }, choice("size", names, `${width}x${height}`, pick),
@@ -140,7 +143,7 @@ Tastemaker.parts.imageSettings = (images) => {
     const now = model();
     const on = h("input", { type: "checkbox", class: "im-check", checked: values.transparent, "data-option": "transparent", onchange: () => change({ transparent: on.checked }) });
     clear(clearBox, now.can_clear ? h("label", { class: "im-switch" }, on, h("span", {}, t("images.option.transparent"))) : null);
-    clear(enlargeBox, field("upscale", choice("upscale", [1, ...images.form.limits.enlarge].map((factor) => [factor, factor === 1 ? t("images.enlarge_no") : `${factor}×`]), values.upscale, (factor) => change({ upscale: factor }))));
+    clear(enlargeBox, field("upscale", choice("upscale", factors().map((factor) => [factor, factor === 1 ? t("images.enlarge_no") : `${factor}×`]), values.upscale, (factor) => change({ upscale: factor }))));
   }
 
   function draw() {
@@ -171,5 +174,5 @@ Tastemaker.parts.imageSettings = (images) => {
     else toggle?.focus({ preventScroll: true });
   }
 
-  return { node, draw: () => { fit(); draw(); }, change, restore, options, fold, model, steps, isChanged, get values() { return values; } };
+  return { node, draw: () => { fit(); draw(); }, change, factors, restore, options, fold, model, steps, isChanged, get values() { return values; } };
 };

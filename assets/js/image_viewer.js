@@ -118,6 +118,10 @@ Tastemaker.parts.imageViewer = (images) => {
     drawStrip(all, [item.id], (one) => images.show(one.id, { push: false }));
     if (rate.of !== item.id || rate.rating !== JSON.stringify(item.rating)) drawRating();
     pick.hidden = compare.hidden = all.length < 2;
+    const model = images.settings.model();
+    edit.hidden = !model || !model.can_start;
+    paint.hidden = !model || !model.can_mask;
+    enlarge.hidden = images.settings.factors(Math.max(item.width || 1, item.height || 1)).length < 2;
     pick.setAttribute("aria-pressed", String(batch.picked === item.id));
     pick.querySelector("span").textContent = t(batch.picked === item.id ? "images.picked" : "images.view.pick");
     pick.disabled = batch.status === "running" || batch.status === "queued";
@@ -159,7 +163,7 @@ Tastemaker.parts.imageViewer = (images) => {
   }
 
   function openEnlarge() {
-    Tastemaker.menu(enlarge, images.form.limits.enlarge.map((factor) => ({ label: t("images.enlarge_n", { n: factor }), note: item.width ? `${item.width * factor} × ${item.height * factor}` : "",
+    Tastemaker.menu(enlarge, images.settings.factors(Math.max(item.width || 1, item.height || 1)).filter((factor) => factor > 1).map((factor) => ({ label: t("images.enlarge_n", { n: factor }), note: item.width ? `${item.width * factor} × ${item.height * factor}` : "",
       run: () => { images.start("enlarge", { id: item.id, factor, key: Tastemaker.newKey() }).catch(() => null); close(); images.toTop(); } })));
   }
 

@@ -174,6 +174,8 @@ Tastemaker.widgets.images = (host) => {
     followNext();
   };
 
+  bus.on("model", () => { if (Tastemaker.page() === "images") { settings.change({ model: null }); open(); } }); // chosen in the top line
+
   // Another window, or the API, may draw too.
   bus.on("status", (status) => {
     const known = new Set(images.jobs.map((job) => job.job_id));
@@ -251,6 +253,13 @@ Tastemaker.widgets.images = (host) => {
   };
 
   // ------------------------------------------------------------ settings of a picture
+
+  images.useModel = async (id) => {
+    if (!(await host.act("use_model", { id }).catch(() => null))) return;
+    settings.change({ model: null, width: null, height: null, steps: null, guidance: null });
+    bus.emit("job"); // the top line names it
+    open();
+  };
 
   images.keepSeed = (seed) => {
     settings.change({ seed: String(seed) });

@@ -68,7 +68,7 @@ Tastemaker.widgets.rail = (host) => {
 
   // ------------------------------------------------------------ model, activity, banner
 
-  let state = { models: [], jobs: [], model: null, download: null };
+  let state = { models: [], jobs: [], model: null, drawing: { models: [], model: null }, download: null };
   let timer = null;
 
   /** Ask often while something runs, seldom otherwise, and not at all while nobody looks. */
@@ -84,7 +84,7 @@ Tastemaker.widgets.rail = (host) => {
   }
 
   function draw() {
-    modelName.textContent = state.model ? `${state.model.name} · ${state.model.adapter}` : t("frame.no_model");
+    drawModel();
     activityText.textContent = state.activity;
     activity.classList.toggle("is-busy", state.jobs.length > 0);
     const shown = state.download;
@@ -100,9 +100,20 @@ Tastemaker.widgets.rail = (host) => {
     Tastemaker.bus.emit("status", state);
   }
 
+  /** The model that draws on the Images page, elsewhere the one that writes. */
+  const task = () => (Tastemaker.page() === "images" ? "image" : "text");
+  const inUse = () => (task() === "image" ? state.drawing : state);
+
+  function drawModel() {
+    const { model: now } = inUse();
+    const isThere = now && inUse().models.some((one) => one.id === now.id);
+    modelName.textContent = now && (isThere || task() === "text") ? `${now.name} · ${now.adapter}` : t("frame.no_model");
+  }
+  Tastemaker.bus.on("page", drawModel);
+
   function pickModel() {
-    const choose = async (id) => { state = await host.act("use_model", { model_id: id }); draw(); Tastemaker.bus.emit("model", id); };
-    const entries = state.models.map((one) => ({ label: one.name, note: one.note, checked: state.model && one.id === state.model.id, run: () => choose(one.id) }));
+    const choose = async (id) => { state = await host.act("use_model", { model_id: id, task: task() }); draw(); Tastemaker.bus.emit("model", id); };
+    const entries = inUse().models.map((one) => ({ label: one.name, note: one.note, checked: inUse().model && one.id === inUse().model.id, run: () => choose(one.id) }));
     entries.push({ label: t("frame.more_models"), icon: "models", run: () => Tastemaker.navigate("models") });
     Tastemaker.menu(model, entries);
   }

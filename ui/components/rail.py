@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError
-from storage.records import BASE
+from storage.records import BASE, Kind
 from ui.components.frame import PAGES, Frame
 from ui.components.widget import widget
 from ui.handlers import guarded
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 THEMES = ("auto", "light", "dark")
+TASKS = ("text", "image")
+"""Those whose model the top line shows: on the Images page the one that draws."""
 
 
 def build_frame(studio: Studio, profile: str, language: str) -> Frame:
@@ -29,7 +31,8 @@ def build_frame(studio: Studio, profile: str, language: str) -> Frame:
             case "status":
                 return status_view(studio, owner_id, t)
             case "use_model":
-                studio.models.set_default(owner_id, "text", str(action.get("model_id")))
+                task = _one_of(action.get("task") or "text", TASKS)
+                studio.models.set_default(owner_id, task, str(action.get("model_id")))
                 return status_view(studio, owner_id, t)
             case "theme":
                 studio.preferences.set(owner_id, theme=_one_of(action.get("theme"), THEMES))
@@ -46,10 +49,13 @@ def build_frame(studio: Studio, profile: str, language: str) -> Frame:
 
 
 def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
-    """{model, models, jobs, activity, download}: what the top line and the banner show."""
+    """{model, models, drawing, jobs, activity, download}: what the top line and the banner show.
+
+    `model` and `models` are those that write; `drawing` has the same of those that draw.
+    """
     jobs = studio.jobs.active(owner_id)
-    cards = [card for card in studio.models.cards() if card.task == "text"]
-    in_use = next((card for card in cards if card.is_default), None)
+    cards = studio.models.cards()
+    in_use = next((card for card in cards if card.task == "text" and card.is_default), None)
     views = [
         {
             "job_id": job.job_id,
@@ -63,17 +69,27 @@ def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
     writing = [view for view in views if view["kind"] in ("write", "text")]
     ordered = writing + [view for view in views if view not in writing]
     return {
-        "model": in_use and {"id": in_use.id, "name": in_use.name, "adapter": _version(studio, owner_id, in_use.id, t)},
-        "models": [_choice(card, t) for card in cards if card.state == "installed"],
+        **_in_use(studio, owner_id, "text", cards, t),
+        "drawing": _in_use(studio, owner_id, "image", cards, t),
         "jobs": ordered,
         "activity": _activity([view["text"] for view in ordered], t),
         "download": _download(in_use, t),
     }
 
 
-def _version(studio: Studio, owner_id: str, model_id: str, t: Translator) -> str:
-    """What writes on this model now: the promoted adapter's name, or "base"."""
-    adapter_id = studio.adapters.promoted(owner_id, "text", model_id)
+def _in_use(studio: Studio, owner_id: str, task: Kind, cards: tuple[ModelCard, ...], t: Translator) -> dict[str, Any]:
+    """{model, models}: the default of a task, and those that could take its place."""
+    mine = [card for card in cards if card.task == task]
+    card = next((one for one in mine if one.is_default), None)
+    return {
+        "model": card and {"id": card.id, "name": card.name, "adapter": _version(studio, owner_id, task, card.id, t)},
+        "models": [_choice(one, t) for one in mine if one.state == "installed"],
+    }
+
+
+def _version(studio: Studio, owner_id: str, task: Kind, model_id: str, t: Translator) -> str:
+    """What works on this model now: the promoted adapter's name, or "base"."""
+    adapter_id = studio.adapters.promoted(owner_id, task, model_id)
     return t("frame.adapter.base") if adapter_id == BASE else studio.adapters.get(owner_id, adapter_id).name
 
 

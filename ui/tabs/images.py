@@ -116,7 +116,7 @@ class ImagesPage:
         return {"batches": [self._batch(owner_id, batch) for batch in shown], "more": len(found) > len(shown)}
 
     def _batch(self, owner_id: str, batch: Batch) -> View:
-        return batch_view(batch, batch.ratings, self._names(owner_id), self.t)
+        return batch_view(batch, self._names(owner_id), self.t)
 
     def _names(self, owner_id: str) -> dict[str, str]:
         """What models and adapters are called, by id."""
@@ -125,10 +125,15 @@ class ImagesPage:
     def _next_training_in(self, owner_id: str) -> int:
         return int(self.studio.feedback.counts(owner_id)["next_training_in"])
 
+    def do_use_model(self, owner_id: str, action: Action) -> View:
+        """Draw with this model from now on."""
+        self.studio.models.set_default(owner_id, "image", action_id(action))
+        return {}
+
     # ------------------------------------------------------------ drawing
 
     def do_imagine(self, owner_id: str, action: Action) -> View:
-        """Start drawing. `source` and `mask` are uploaded files' paths, or nothing; a Creation to start from is in the options."""
+        """Start drawing. `source` and `mask` are uploaded files' paths, or nothing; a Creation to start from is an option."""
         options = options_from_json(ImagineOptions, action.get("options"))
         request = ImagineRequest(
             str(action.get("prompt") or ""),
