@@ -46,6 +46,18 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
             return JSONResponse({"detail": "Nothing with this id."}, status_code=404)
         return Response(words_script(name), media_type="text/javascript", headers={"cache-control": FOR_EVER})
 
+    _add_picture_routes(app, studio)
+
+    @app.get("/exports/{export_id}")
+    def exports(export_id: str) -> Response:
+        return _sent(lambda: studio.exports.path_of(LOCAL_OWNER, export_id))
+
+    @app.get("/runs/{run_id}/run.png")
+    def run_picture(run_id: str) -> Response:
+        return _sent(lambda: studio.training.picture(LOCAL_OWNER, run_id), {"cache-control": "no-cache"})
+
+
+def _add_picture_routes(app: FastAPI, studio: Studio) -> None:
     @app.get("/media/{creation_id}")
     def media(creation_id: str, v: str = "") -> Response:
         return _sent(lambda: studio.library.media_path(LOCAL_OWNER, creation_id), _kept(v))
@@ -65,15 +77,7 @@ def add_file_routes(app: FastAPI, studio: Studio) -> None:
 
     @app.get("/styles/{model_id}/{style}")
     def style_picture(model_id: str, style: str) -> Response:
-        return _sent(lambda: studio.image.style_picture(model_id, style), {"cache-control": "no-cache"})
-
-    @app.get("/exports/{export_id}")
-    def exports(export_id: str) -> Response:
-        return _sent(lambda: studio.exports.path_of(LOCAL_OWNER, export_id))
-
-    @app.get("/runs/{run_id}/run.png")
-    def run_picture(run_id: str) -> Response:
-        return _sent(lambda: studio.training.picture(LOCAL_OWNER, run_id), {"cache-control": "no-cache"})
+        return _sent(lambda: studio.image.style_picture(LOCAL_OWNER, model_id, style), {"cache-control": "private, no-cache"})
 
 
 def _kept(version: str) -> dict[str, str]:

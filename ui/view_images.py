@@ -193,6 +193,9 @@ def options_of(creation: CreationRecord) -> View:
     """Options of ImagineOptions that make the same again, without the seed: what a form takes over."""
     params = creation.params
     found = {name: params[name] for name in _KEPT if params.get(name) not in (None, "")}
+    if params.get("preset"):  # the same number of steps, said as it was chosen
+        found["preset"] = params["preset"]
+        del found["steps"]
     found["model"] = creation.model_id
     if source := _source(params):
         found |= {"init_image": source["id"], "strength": params.get("strength")}
@@ -292,11 +295,8 @@ def found_view(found: FoundSettings, t: Translator) -> View:
     """{prompt, options, tool, creation_id, found, notices}: settings of a dropped picture, in words and as options."""
     options = dict(found.options)
     names = ["prompt"] if found.prompt else []
-    names += [
-        name
-        for name in ("negative", "style", "seed", "steps", "guidance", "scheduler", "model")
-        if options.get(name) not in (None, "")
-    ]
+    given = ("negative", "style", "seed", "steps", "guidance", "scheduler", "model")
+    names += [name for name in given if options.get(name) not in (None, "")]
     names += ["size"] if options.get("width") and options.get("height") else []
     return {
         "prompt": found.prompt,

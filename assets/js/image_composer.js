@@ -106,8 +106,7 @@ Tastemaker.parts.imageComposer = (images, main) => {
 
   /** A click while the last one is still on its way is taken when it asks for something else. */
   async function send() {
-    const isPainted = images.source.now && !prompt.value.trim();
-    if (expanding || !settings.model() || (!prompt.value.trim() && !isPainted)) {
+    if (expanding || !settings.model() || !prompt.value.trim()) {
       prompt.focus();
       return;
     }
@@ -174,7 +173,7 @@ Tastemaker.parts.imageComposer = (images, main) => {
   // ------------------------------------------------------------ drawing the form
 
   function drawState() {
-    create.disabled = Boolean(expanding) || !settings.model() || (!prompt.value.trim() && !images.source.now);
+    create.disabled = Boolean(expanding) || !settings.model() || !prompt.value.trim();
     create.querySelector("span").textContent = t(images.job ? "images.queue_more" : "images.create");
     expand.disabled = !prompt.value.trim();
     expand.classList.toggle("is-on", Boolean(expanding));

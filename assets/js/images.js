@@ -104,7 +104,7 @@ Tastemaker.widgets.images = (host) => {
   };
 
   images.resume = (jobId) => images.start("resume", { job_id: jobId }).catch(() => null);
-  images.again = (batch) => images.start("imagine", { prompt: batch.prompt, options: { ...batch.options, n: batch.items.length }, key: Tastemaker.newKey() }).catch(() => null);
+  images.again = (batch) => images.start("vary", { id: batch.items[0].id, n: batch.items.length, key: Tastemaker.newKey() }).catch(() => null);
   images.skip = (id = null) => images.job && host.act("skip", { job_id: batchWith(id)?.job_id || images.job, id }).catch(() => null);
   images.stop = () => { if (images.job) images.cancel(images.job); };
   images.cancel = async (jobId) => {

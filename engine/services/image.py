@@ -225,13 +225,23 @@ class ImageService:
         """Models with their styles, schedulers, presets, sizes and defaults, and the limits. Loads nothing."""
         return self._catalog.choices(owner_id)
 
+    def style_picture(self, owner_id: str, model_id: str, style: str) -> Path:
+        """A small picture of one of a model's own styles, drawn by it (engine/image/thumbnails.py). Raises NotFoundError."""
+        return self._catalog.style_picture(owner_id, model_id, style)
+
     @storage_errors()
     def recent(self, owner_id: str, rater_id: str, *, limit: int = 20, before_job_id: str | None = None) -> tuple[Batch, ...]:
         """The newest clicks with their pictures, newest first; with a job's id those before it. Empty ones are left out."""
+        wanted, batches = max(1, min(limit, 100)), list[Batch]()
         with self._database.read() as uow:
-            jobs = uow.jobs.newest(owner_id, IMAGE_KINDS, limit=max(1, min(limit, 100)), before_id=before_job_id)
-            batches = [batch_of(uow, owner_id, rater_id, job) for job in jobs]
-        return tuple(batch for batch in batches if batch.creations)
+            while len(batches) < wanted:
+                jobs = uow.jobs.newest(owner_id, IMAGE_KINDS, limit=wanted, before_id=before_job_id)
+                found = (batch_of(uow, owner_id, rater_id, job) for job in jobs)
+                batches += [batch for batch in found if batch.creations]
+                if len(jobs) < wanted:
+                    break
+                before_job_id = jobs[-1].id
+        return tuple(batches[:wanted])
 
     @storage_errors()
     def batch(self, owner_id: str, rater_id: str, job_id: str) -> Batch:

@@ -6,14 +6,17 @@ Knows the model service, the store and the styles in words; loads no model and k
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Protocol
 
-from engine.errors import BadOptionError, NoModelError, StudioError
+from engine.errors import BadOptionError, NoModelError, NotFoundError, StudioError
+from engine.image.thumbnails import thumbnails
 from engine.image.word_styles import WordStyle
 from engine.models.catalog import ModelSpec
 from engine.models.pipeline_folder import STICKER_FAMILY
 from engine.models.store import ModelStore
 from engine.safety.limits import IMAGE_PROMPT_MAX_CHARS
+from engine.services.edge import NOTHING_HERE
 from engine.services.image_choices import MAX_FINAL_SIDE, choice_of
 from engine.services.image_records import ImageChoices, ImageModelChoice
 from engine.services.model_card import ModelCard
@@ -89,6 +92,14 @@ class ImageCatalog:
             upscale_factors=UPSCALE_FACTORS,
             prompt_max_chars=IMAGE_PROMPT_MAX_CHARS,
         )
+
+    def style_picture(self, owner_id: str, model_id: str, style: str) -> Path:
+        """Where the picture of a style is that a model here was taught. Raises NotFoundError."""
+        spec = next((one for one in self.specs(owner_id) if one.id == model_id and one.family == STICKER_FAMILY), None)
+        found = thumbnails(self._store.path(spec)).get(style) if spec else None
+        if found is None:
+            raise NotFoundError(NOTHING_HERE, key="error.not_found")
+        return found
 
     def _choice(self, spec: ModelSpec, card: ModelCard) -> ImageModelChoice:
         return choice_of(spec, self._store.path(spec), card.state, card.fits, self.styles)

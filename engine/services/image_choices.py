@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.errors import BadOptionError
 from engine.image.drawing import PRESETS, Drawing, drawing_of
+from engine.image.thumbnails import thumbnails
 from engine.image.word_styles import WordStyle
 from engine.models.catalog import ModelSpec
 from engine.models.pipeline_folder import STICKER_FAMILY
@@ -34,6 +35,7 @@ def choice_of(spec: ModelSpec, folder: Path, state: State, fits: bool, words: Ma
         fits=fits,
         languages=spec.languages,
         styles=own_styles(folder) if spec.family == STICKER_FAMILY else tuple(words),
+        pictured_styles=tuple(thumbnails(folder)) if spec.family == STICKER_FAMILY else (),
         schedulers=drawing.schedulers,
         presets=tuple(PresetChoice(name, drawing.steps[name]) for name in PRESETS),
         guidance=drawing.guidance,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine.models.store import State
 from engine.services.notices import Notice
-from storage.records import CreationRecord, JobStatus, Json
+from storage.records import CreationRecord, JobStatus, Json, RatingRecord
 
 IMAGE_KINDS = ("imagine", "upscale")
 """Kinds of jobs that end in pictures."""
@@ -72,6 +72,10 @@ class Batch:
     """In the order of their seeds; those in the trash are left out."""
     scores: Json = field(default_factory=dict)
     """The rater's current score by creation id; a picture without one is not in it."""
+    ratings: Mapping[str, RatingRecord] = field(default_factory=dict)
+    """The whole ratings behind the scores."""
+    picked_id: str | None = None
+    """The picture that the rater chose over others of the batch and none of them over it."""
 
     @property
     def can_resume(self) -> bool:
@@ -100,6 +104,8 @@ class ImageModelChoice:
     languages: tuple[str, ...]
     styles: tuple[str, ...]
     """Ids; their names are words of the page (images.style.ID)."""
+    pictured_styles: tuple[str, ...]
+    """Those of which the model has a picture (ImageService.style_picture)."""
     schedulers: tuple[str, ...]
     """The default first."""
     presets: tuple[PresetChoice, ...]

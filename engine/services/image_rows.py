@@ -12,7 +12,7 @@ from engine.errors import BadOptionError
 from engine.services.image_inputs import Input
 from engine.services.image_records import Batch, ImagineStarted
 from engine.types import ImagineOptions
-from storage.records import CreationRecord, JobRecord, Json, Origin
+from storage.records import CreationRecord, JobRecord, Json, Origin, PreferenceRecord
 from storage.unit_of_work import UnitOfWork
 
 UNFINISHED = ("queued", "running")
@@ -63,9 +63,20 @@ def batch_of(uow: UnitOfWork, owner_id: str, rater_id: str, job: JobRecord) -> B
     """One click with its pictures, those in the trash left out."""
     ids = job.request.get("creation_ids") or ()
     creations = tuple(one for one in uow.creations.get_many(owner_id, ids) if one.kind == "image" and one.trashed_at is None)
-    ratings = uow.ratings.current(rater_id, [one.id for one in creations])
-    scores = {creation_id: rating.score for creation_id, rating in ratings.items() if rating.score is not None}
-    return Batch(job.id, job.status, creations[0].prompt if creations else "", creations, scores)
+    shown = [one.id for one in creations]
+    ratings = {key: rating for key, rating in uow.ratings.current(rater_id, shown).items() if rating.score is not None}
+    scores = {creation_id: rating.score for creation_id, rating in ratings.items()}
+    picked = picked_of(shown, uow.preferences.current(rater_id, shown))
+    return Batch(job.id, job.status, creations[0].prompt if creations else "", creations, scores, ratings, picked)
+
+
+def picked_of(ids: Sequence[str], preferences: Sequence[PreferenceRecord]) -> str | None:
+    """The one that somebody chose over others of `ids` and none of them over it, the newest choice first; None without any."""
+    wins = [
+        one for one in preferences if one.is_explicit and one.outcome == "win" and {one.chosen_id, one.rejected_id} <= set(ids)
+    ]
+    beaten = {one.rejected_id for one in wins}
+    return next((one.chosen_id for one in reversed(wins) if one.chosen_id not in beaten), None)
 
 
 def options_again(creation: CreationRecord, n: int) -> ImagineOptions:

@@ -202,7 +202,7 @@ class ImagesPage:
         try:
             found = self.studio.image.read_settings(owner_id, data or b"")
         except BadFileError as error:
-            if error.message_key != "error.no_settings":
+            if error.message_key != "error.image_no_settings":
                 raise
             return {"settings": None}
         return {"settings": found_view(found, self.t)}
