@@ -52,11 +52,18 @@ class ModelStore:
         return "partial" if self.partial_path(spec).exists() or self.path(spec).exists() else "missing"
 
     def path(self, spec: ModelSpec) -> Path:
-        """Folder that holds the model's files, or will."""
+        """Folder that holds the model's files, or will.
+
+        A folder of the model's id in the models folder takes the place of weights that come with the studio: newly trained ones
+        can be tried there.
+        """
         source = parse_source(spec.source)
         if isinstance(source, LocalSource):
             return source.folder
         if isinstance(source, AssetsSource):
+            own = self.models_dir / _folder_name(spec)
+            if own.is_dir():
+                return own
             if self._assets_dir is None:
                 raise BadFileError("This studio came without its own weights.", key="error.assets_missing")
             return self._assets_dir / source.path
