@@ -102,3 +102,13 @@ def test_ids_that_are_no_folder_names_are_refused(store: ModelStore, model_id: s
 
 def test_sizes_read_well() -> None:
     assert (gigabytes(340_000_000), gigabytes(1_240_000_000), gigabytes(999_000_000)) == ("340 MB", "1.2 GB", "1.0 GB")
+
+
+def test_newly_trained_weights_in_the_models_folder_come_before_those_of_the_studio(tmp_path: Path) -> None:
+    shipped, own = tmp_path / "assets" / "models" / "own", tmp_path / "models" / "own"
+    store = ModelStore(tmp_path / "models", tmp_path / "assets")
+    spec = ModelSpec("own", "Own", "image", "sd", "assets:models/own")
+    assert store.path(spec) == shipped and store.state(spec) == "missing"
+    own.mkdir(parents=True)
+    (own / "model_index.json").write_text("{}")
+    assert store.path(spec) == own and store.state(spec) == "installed"
