@@ -58,6 +58,10 @@ class PipelineModel:
             reason = str(error).splitlines()[0][:200]
             text = f"{facts.folder.name} cannot be loaded as an image model: {reason}."
             raise BadFileError(text, key="error.pipeline_load", name=facts.folder.name, reason=reason) from error
+        self._denoiser = getattr(made, "transformer", None) or getattr(made, "unet", None)
+        if self._denoiser is None:
+            text = f"{facts.folder.name} cannot be loaded as an image model: it has no denoiser."
+            raise BadFileError(text, key="error.pipeline_load", name=facts.folder.name, reason="it has no denoiser")
         self._own_scheduler = made.scheduler
         self._pipelines: dict[str, Any] = {"words": self._placed(made)}
         self._view = LatentView(made.vae) if isinstance(getattr(made, "vae", None), AutoencoderKL) else None
@@ -76,9 +80,9 @@ class PipelineModel:
     @property
     def native_size(self) -> tuple[int, int]:
         """What the denoiser was made for; it draws other sizes too."""
-        pipeline = self._pipelines["words"]
-        denoiser = getattr(pipeline, "transformer", None) or pipeline.unet
-        side = int(getattr(denoiser.config, "sample_size", 0) or 128) * int(getattr(pipeline, "vae_scale_factor", 8))
+        scale = int(getattr(self._pipelines["words"], "vae_scale_factor", 8))
+        size = getattr(self._denoiser.config, "sample_size", None)
+        side = (size if isinstance(size, int) else 128) * scale
         return side, side
 
     def draw(self, request: ImageRequest, cancel: CancelToken, watch: Callable[[ImageStep], None]) -> Image.Image:
@@ -116,7 +120,7 @@ class PipelineModel:
             for pipeline in self._pipelines.values():
                 pipeline.remove_all_hooks()
             self._pipelines.clear()
-            self._view = None
+            self._view = self._denoiser = None
             self._own_scheduler = None
 
     def _pipeline(self, kind: str) -> Any:
