@@ -28,6 +28,9 @@ _NOISE: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "lcm": ("LCMScheduler", {}),
 }
 
+KNOWN: Final = frozenset((*_FLOW, *_NOISE))
+"""Every name there is."""
+
 
 def names(default: Any) -> tuple[str, ...]:
     """Names of the samplers that fit a model whose own scheduler is `default`, the one most like it first."""

@@ -63,6 +63,7 @@ def download_hub(spec: ModelSpec, source: HubSource, folder: Path, on_bytes: OnB
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / "hub.log"
     command = [sys.executable, "-m", "engine.models.hub", source.repo, source.revision, str(folder)]
+    command += ["pipeline"] if spec.task == "image" else []
     environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     code = _run(command, log, environment, lambda: on_bytes(_tree_bytes(folder)))
     if code != 0:

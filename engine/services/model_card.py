@@ -76,6 +76,8 @@ def make_card(
     memory_bytes = spec.memory_on(kind)
     have_bytes = machine.gpu_bytes or machine.ram_bytes if kind != "cpu" else machine.ram_bytes
     needs_bytes = max(memory_bytes, spec.min_memory_bytes)
+    if spec.task == "image" and kind == "cuda":  # its parts can take turns on the GPU
+        needs_bytes = spec.min_memory_bytes or memory_bytes
     fits = needs_bytes <= have_bytes
     progress = dict(job.progress) if job else {}
     return ModelCard(

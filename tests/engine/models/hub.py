@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         hub = cast(HubServer, self.server).hub
-        name = self.path.rpartition("/")[2]
+        name = self.path.rpartition(f"/resolve/{COMMIT}/")[2]
         if self.path.startswith("/api/models/org/tiny"):
             self._send(200, json.dumps(hub.info()).encode(), {"Content-Type": "application/json"}, with_body)
         elif self.path.startswith(f"/org/tiny/resolve/{COMMIT}/") and name in hub.files:

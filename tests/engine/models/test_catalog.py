@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import BadFileError, NoModelError
+from engine.image.drawing import MULTIPLE, drawing_of
+from engine.image.schedulers import KNOWN
 from engine.models.catalog import (
     STARTER_ENCODER_ID,
+    STARTER_IMAGE_ID,
     STARTER_TEXT_ID,
     AssetsSource,
     HubSource,
@@ -40,6 +43,21 @@ def test_every_row_is_complete_and_hub_rows_are_pinned_to_a_commit() -> None:
         source = parse_source(spec.source)
         if isinstance(source, HubSource):
             assert re.fullmatch(r"[0-9a-f]{40}", source.revision)
+
+
+def test_image_rows_say_what_they_draw_and_the_starter_comes_with_the_studio() -> None:
+    catalog = starter_catalog()
+    starter = catalog.get(STARTER_IMAGE_ID)
+    assert starter.is_starter and not starter.is_stored and isinstance(parse_source(starter.source), AssetsSource)
+    assert starter.needs == (STARTER_ENCODER_ID,) and {"en", "zh"} <= set(starter.languages)
+    for spec in catalog.list("image"):
+        drawing = drawing_of(spec.drawing)
+        assert set(spec.drawing) and drawing.schedulers and drawing.steps["fast"] <= drawing.steps["balanced"]
+        assert all(wide % MULTIPLE == 0 and high % MULTIPLE == 0 for wide, high in drawing.sizes)
+        assert max(max(size) for size in (*drawing.sizes, (drawing.width, drawing.height))) <= drawing.max_side
+    assert {name for spec in catalog.list("image") for name in drawing_of(spec.drawing).schedulers} <= KNOWN
+    with pytest.raises(ValueError, match="colour"):
+        drawing_of({"colour": 1})
 
 
 def test_there_is_one_for_chinese() -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from engine.errors import BadFileError, NoModelError
+from engine.image.pipelines import PipelineModel
+from engine.image.placement import Placement
 from engine.jobs.job import CancelToken
 from engine.models.catalog import ModelSpec
 from engine.models.fetch import fetch
+from engine.models.pipeline_folder import inspect_pipeline
 from engine.models.store import ModelStore
+from tests.engine.image.tiny_pipelines import write_stable_diffusion
 from tests.engine.models.hub import COMMIT, Hub
-from tests.tiny import make_model
+from tests.tiny import CPU, make_model
 
 EXTRA = {"pytorch_model.bin": b"\x80pickle", "modeling_tiny.py": b"import os", "README.md": b"# hi"}
 
@@ -90,3 +94,43 @@ def test_a_repository_of_pickles_only_or_none_is_one_sentence(
         with pytest.raises(NoModelError, match="hub has no org/other"):
             get(ModelSpec("tiny-hub", "Tiny hub", "text", "llama", "hub:org/other@main"), store, tmp_path / "job")
     assert store.state(spec()) != "installed"
+
+
+def test_of_a_pipeline_its_parts_are_fetched_in_half_precision_and_nothing_else(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_stable_diffusion(tmp_path / "pipeline")
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {name: path.read_bytes() for name, path in paths.items() if not name.startswith("words/")}
+    unet, half = "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"
+    files[half] = files[unet]
+    extra = {
+        "whole_model.safetensors": b"x",
+        "unet/diffusion_pytorch_model.bin": b"\x80pickle",
+        "unet/model.onnx": b"x",
+        "vae_1_0/diffusion_pytorch_model.safetensors": b"x",
+        "unet/attention.py": b"import os",
+        "README.md": b"# hi",
+    }
+    model = ModelSpec("tiny-hub", "Tiny hub", "image", "stable-diffusion", "hub:org/tiny@main")
+    with Hub({**files, **extra}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        get(model, store, tmp_path / "job")
+        assert not set(hub.sent) & {*extra, unet}
+    assert store.state(model) == "installed"
+    facts = inspect_pipeline(store.path(model))
+    assert facts.variant == "fp16" and set(facts.parts) == {"unet", "vae", "text_encoder"}
+    PipelineModel("tiny-hub", facts, CPU, Placement("whole", False, 0, 1)).close()
+
+
+def test_a_pipeline_without_an_index_or_safetensors_is_one_sentence(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelSpec("tiny-hub", "Tiny hub", "image", "stable-diffusion", "hub:org/tiny@main")
+    index = b'{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}'
+    for files in ({"a.safetensors": b"x"}, {"model_index.json": index, "unet/diffusion_pytorch_model.bin": b"\x80"}):
+        with Hub(files) as hub:
+            monkeypatch.setenv("HF_ENDPOINT", hub.url)
+            with pytest.raises(NoModelError, match="no safetensors"):
+                get(model, store, tmp_path / "job")
+    assert store.state(model) != "installed"
