@@ -34,7 +34,7 @@ Tastemaker.widgets.train = (host) => {
     form.offer({ bases: answer.bases, datasets: answer.data.datasets });
     data.draw(answer.data);
     form.ask();
-    if (!shownId && !Tastemaker.address().run && rows.length) open(rows.find((row) => row.is_live)?.id || rows[0].id, { push: false });
+    if (!shownId && !Tastemaker.address().run && rows.length) open(first().id, { push: false });
     else list.draw(rows);
   }
 
@@ -112,10 +112,13 @@ Tastemaker.widgets.train = (host) => {
     list.draw(rows);
     const shown = rows.find((row) => row.id === shownId);
     if (shown && shown.status !== runs.get(shownId)?.view?.status) await show(shownId);
-    else if (!shownId && rows.length) open(rows[0].id, { push: false });
+    else if (!shownId && rows.length) open(first().id, { push: false });
   }
 
   // ------------------------------------------------------------ one run
+
+  /** Which run is shown while nobody has chosen one: the one that trains, before those that wait and those that are over. */
+  const first = () => rows.find((row) => row.status === "running") || rows.find((row) => row.is_live) || rows[0];
 
   function open(id, { push = true } = {}) {
     if (Tastemaker.address().run !== id) Tastemaker.navigate("train", { run: id }, { push });

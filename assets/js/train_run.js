@@ -90,11 +90,12 @@ Tastemaker.parts.trainRun = (host, page) => {
     const wanted = [...view.actions, "again", "copy", "compare", ...(run.rows.length > 1 ? ["picture"] : [])];
     const signs = { stop: "stop", resume: "forward", cancel: "x", evaluate: "arena", arena: "arena", promote: "check", copy: "copy", picture: "download", compare: "train", again: "retry" };
     const main = ["resume", "evaluate", "arena", "promote"];
+    // A button stays when another run is shown: what it acts on is the run that is shown when it is pressed.
     const act = (name, button) => {
       if (name === "again") page.again(run);
       else if (name === "compare") page.compare(run, button);
-      else if (name === "copy") Tastemaker.copy(JSON.stringify(view.form, null, 2));
-      else page.act(name, view, button);
+      else if (name === "copy") Tastemaker.copy(JSON.stringify(run.view.form, null, 2));
+      else page.act(name, run.view, button);
     };
     keyed(buttons, wanted, (name) => name, (name) => {
       const button = h("button", { class: `tm-button${main.includes(name) ? " is-primary" : ""}`, type: "button", "data-action": name, title: Tastemaker.has(`train.do.${name}.note`) ? t(`train.do.${name}.note`) : null, onclick: () => act(name, button) }, icon(signs[name]), h("span", {}, t(`train.do.${name}`)));

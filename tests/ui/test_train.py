@@ -109,7 +109,7 @@ def test_a_changed_setting_is_planned_and_a_bad_one_is_a_reason(ready: TrainPage
     changed = field(ask(ready, "plan", form={**FORM, "settings": {"lora_rank": 5}}), "lora_rank")
     assert changed["value"] == 5 and changed["preset"] != 5
     refused = ask(ready, "plan", form={**FORM, "settings": {"lora_rank": "wide"}})
-    assert not refused["can_start"] and "lora_rank" in refused["reasons"][0]
+    assert not refused["can_start"] and "LoRA rank" in refused["reasons"][0]
     unknown = ask(ready, "plan", form={**FORM, "settings": {"speed": 9}})
     assert not unknown["can_start"] and "speed" in unknown["reasons"][0]
 

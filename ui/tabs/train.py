@@ -19,7 +19,7 @@ from ui.runs import RunsOf
 from ui.tabs.library import LibraryPage
 from ui.view_dataset import METHODS, data_view, dataset_view, headline
 from ui.view_train import new_events
-from ui.view_train_form import form_groups
+from ui.view_train_form import form_groups, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -183,10 +183,16 @@ class TrainPage:
         return self._said(preview.missing, preview.missing_keys)
 
     def _said(self, messages: Iterable[str], keys: Iterable[tuple[str, Json]]) -> list[str]:
-        """Sentences in the page's language: the English one says most, the others are made from its key and values."""
-        return (
-            list(messages) if self.language == "en" else [self.t(key, **in_words(values, self.language)) for key, values in keys]
-        )
+        """Sentences in the page's language: the English one says most, the others are made from its key and values. Settings are
+        called what the form calls them.
+        """
+        said = []
+        for message, (key, values) in zip(messages, keys, strict=True):
+            if key.rpartition(".")[2].startswith("setting_"):
+                said.append(self.t(key, **{**values, "name": label_of(str(values.get("name")), self.t)}))
+            else:
+                said.append(message if self.language == "en" else self.t(key, **in_words(values, self.language)))
+        return said
 
 
 def _form(action: Action) -> View:
