@@ -37,8 +37,9 @@ NOTICEABLE = 0.02
 class Versions:
     """Names of versions: an adapter's own, the base model's in words."""
 
-    def __init__(self, views: Sequence[AdapterView], models: Mapping[str, str], t: Translator) -> None:
-        self._names = {view.record.id: view.record.name for view in views}
+    def __init__(self, adapters: Mapping[str, str], models: Mapping[str, str], t: Translator) -> None:
+        """Both by id; removed adapters too, for the history."""
+        self._names = adapters
         self._models = models
         self._t = t
 
@@ -160,6 +161,7 @@ def version_view(view: AdapterView, versions: Versions, datasets: Mapping[str, D
     """One adapter: what it is, what it was made from, and what its newest blind test said."""
     record, result = view.record, view.result
     dataset = datasets.get(record.dataset_id or "")
+    is_begun = bool(result and result["votes"] and not is_over(result))
     return {
         "id": record.id,
         "name": record.name,
@@ -173,6 +175,7 @@ def version_view(view: AdapterView, versions: Versions, datasets: Mapping[str, D
         "run": record.run_id,
         "marks": len(record.marks),
         "result": {"run": view.evaluation_id, "text": outcome_text(result, t)} if result and is_over(result) else None,
+        "under_way": t("arena.votes", n=result["votes"], total=result["needed"]) if result and is_begun else "",
     }
 
 

@@ -83,7 +83,7 @@ Tastemaker.widgets.arena = (host) => {
 
   function versionRow(one) {
     const facts = [one.base, one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at)].filter(Boolean).join(" · ");
-    const result = one.result ? h("button", { class: "tm-link ar-outcome", type: "button", onclick: () => open(one.result.run) }, one.result.text) : h("span", { class: "tm-small ar-outcome" }, t("arena.untested"));
+    const result = one.result ? h("button", { class: "tm-link ar-outcome", type: "button", onclick: () => open(one.result.run) }, one.result.text) : h("span", { class: "tm-small ar-outcome" }, one.under_way || t("arena.untested"));
     const test = h("button", { class: "tm-button", type: "button", "data-action": "evaluate", onclick: () => askTest(one) }, t(one.result ? "arena.test_again" : "arena.test"));
     return h("div", { class: "ar-row tm-card", "data-adapter": one.id, "data-state": one.state },
       h("div", { class: "ar-grow" }, h("strong", {}, one.name), one.state === "promoted" ? h("span", { class: "tm-badge is-accent" }, t("arena.in_use")) : null,

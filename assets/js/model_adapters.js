@@ -16,7 +16,7 @@ Tastemaker.parts.modelAdapters = (ask) => {
   function row(one) {
     const facts = [t(`models.adapter.method.${one.method}`), one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at), bytes(one.size_bytes)].filter(Boolean).join(" · ");
     const more = h("button", { class: "tm-icon-button", type: "button", "aria-haspopup": "menu", "aria-label": t("models.more", { name: one.name }), title: t("models.more", { name: one.name }), "data-action": "adapter", onclick: () => openMore(more, one) }, icon("dots"));
-    const result = one.result ? h("button", { class: "tm-link tm-small", type: "button", onclick: () => Tastemaker.navigate("arena", { run: one.result.run }) }, one.result.text) : h("span", { class: "tm-small" }, t("arena.untested"));
+    const result = one.result ? h("button", { class: "tm-link tm-small", type: "button", onclick: () => Tastemaker.navigate("arena", { run: one.result.run }) }, one.result.text) : h("span", { class: "tm-small" }, one.under_way || t("arena.untested"));
     return h("li", { class: "mo-adapter", "data-adapter": one.id, "data-state": one.state },
       h("div", { class: "mo-adapter-text" }, h("p", {}, h("strong", {}, one.name), one.state === "promoted" ? h("span", { class: "tm-badge is-accent" }, t("models.in_use")) : null),
         h("p", { class: "tm-small" }, facts), result, one.marks ? h("p", { class: "tm-small mo-marks" }, t("arena.marks", { n: one.marks })) : null), more);

@@ -149,4 +149,5 @@ def test_versions_are_on_their_models_card(studio: Studio) -> None:
         ask(models, "remove_adapter", id="a" * 32)
     assert versions(ask(models, "rollback", base_id=base_id))[0]["state"] == "retired"
     assert versions(ask(models, "remove_adapter", id="a" * 32)) == []
+    assert "Brief" in json.dumps(ask(ArenaPage(studio, translator("en"), "en"), "show")["history"]), "the history keeps its name"
     assert not (studio.settings.adapters_dir / ("a" * 32)).exists()

@@ -97,8 +97,10 @@ def test_an_adapter_says_where_it_comes_from() -> None:
     )  # fmt: skip
     view: Any = SimpleNamespace(record=record, state="candidate", result=None, evaluation_id=None)
     t = translator("en")
-    versions = Versions([view], {"m": "Model"}, t)
+    versions = Versions({"a": "Short"}, {"m": "Model"}, t)
     dataset: Any = SimpleNamespace(counts={"train": 46})
     shown = version_view(view, versions, {"d": dataset}, t)
     assert (shown["base"], shown["examples"], shown["run"], shown["marks"], shown["result"]) == ("Model", 46, "r", 1, None)
+    begun: Any = SimpleNamespace(**{**vars(view), "result": {"votes": 4, "needed": 30, "automatic": None}, "evaluation_id": "e"})
+    assert version_view(begun, versions, {}, t)["under_way"] == "4 of 30 votes" and shown["under_way"] == ""
     assert versions.name("gone") == t("arena.removed") and versions.name("base") == t("arena.base_name")

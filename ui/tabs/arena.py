@@ -169,7 +169,7 @@ class ArenaPage:
 
     def _versions(self, owner_id: str) -> Versions:
         names = {card.id: card.name for card in self.studio.models.cards(owner_id)}
-        return Versions(self.studio.adapters.list(owner_id), names, self.t)
+        return Versions(self.studio.adapters.names(owner_id), names, self.t)
 
 
 def error_text(job: JobSnapshot, language: str) -> str | None:

@@ -145,7 +145,7 @@ class ModelsPage:
         """The user's own versions by the id of the model they sit on, newest first."""
         views = self.studio.adapters.list(owner_id)
         datasets = {dataset.id: dataset for dataset in self.studio.datasets.list(owner_id)} if views else {}
-        versions, found = Versions(views, names, self.t), dict[str, list[View]]()
+        versions, found = Versions(self.studio.adapters.names(owner_id), names, self.t), dict[str, list[View]]()
         for view in views:
             found.setdefault(view.record.base_model_id, []).append(version_view(view, versions, datasets, self.t))
         return found
