@@ -18,8 +18,9 @@ Tastemaker.widgets.rail = (host) => {
     h("div", { class: "tm-brand" }, h("i", { class: "tm-brand-mark", "aria-hidden": "true" }), h("span", {}, "Tastemaker")), tabs);
 
   const modelName = h("span", { class: "tm-model-name" }, "…");
+  const versionName = h("span", { class: "tm-model-version" });
   const model = h("button", { class: "tm-model", id: "model-in-use", type: "button", "aria-haspopup": "menu", title: t("frame.model_in_use"), onclick: pickModel },
-    modelName, icon("chevronDown"));
+    h("span", { class: "tm-model-both" }, modelName, versionName), icon("chevronDown"));
   const activityText = h("span", {}, t("frame.activity.idle"));
   const activity = h("button", { class: "tm-activity", id: "activity", type: "button", onclick: showJob },
     h("i", { class: "tm-activity-dot", "aria-hidden": "true" }), activityText);
@@ -107,7 +108,9 @@ Tastemaker.widgets.rail = (host) => {
   function drawModel() {
     const { model: now } = inUse();
     const isThere = now && inUse().models.some((one) => one.id === now.id);
-    modelName.textContent = now && (isThere || task() === "text") ? `${now.name} · ${now.adapter}` : t("frame.no_model");
+    const isNamed = now && (isThere || task() === "text");
+    modelName.textContent = isNamed ? now.name : t("frame.no_model");
+    versionName.textContent = isNamed ? ` · ${now.adapter}` : ""; // never cut off: it is what changes
   }
   Tastemaker.bus.on("page", drawModel);
 
