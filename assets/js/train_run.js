@@ -19,6 +19,7 @@ Tastemaker.parts.trainRun = (host, page) => {
   const PHASES = ["load", "prepare", "train", "evaluate", "save"];
   const percent = (value) => t("frame.percent", { n: Math.round(value * 100) });
   const LOG_LINES = 400;
+  const NEVER = { accuracy: ["sft", "kto"], margin: ["sft"] }; // charts that these ways of learning have no figures for
 
   let run = null;
   let smoothing = Number(Tastemaker.store.get("train-smoothing") || 0.6);
@@ -157,7 +158,6 @@ Tastemaker.parts.trainRun = (host, page) => {
   function drawCharts() {
     if (!run) return;
     smallBox.hidden = toolbar.hidden = !run.rows.length;
-    const isSft = run.view.method === "sft";
     const put = (name, figures, options = {}) => charts[name].draw(linesOf(figures), { smoothing, ...options });
     put("loss", [["loss", t("train.line.train"), 1, false, true], ["held_out_loss", t("train.line.held_out"), 2, true, false]], { log: isLog });
     put("accuracy", [["accuracy", t("train.line.train"), 1, false, true], ["held_out_accuracy", t("train.line.held_out"), 2, true, false]]);
@@ -167,7 +167,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     put("cpu", [["cpu_percent", t("train.line.cpu"), 1, false, false], ["gpu_percent", t("train.line.gpu"), 3, false, false]]);
     put("rate", [["learning_rate", t("train.line.rate"), 1, false, false]], { smoothing: 0 });
     put("perplexity", [["perplexity", t("train.line.perplexity"), 2, true, false]]);
-    for (const name of ["accuracy", "margin"]) charts[name].node.hidden = isSft && !series(run, name).length; // nothing to prefer in it
+    for (const [name, methods] of Object.entries(NEVER)) charts[name].node.hidden = methods.includes(run.view.method) && !series(run, name).length;
     charts.perplexity.node.hidden = !linesOf([["perplexity", "", 1]]).some((one) => one.points.length);
     drawOverlaid();
   }
