@@ -191,7 +191,7 @@ class TrainingService:
         from engine.training.picture import draw
 
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw([{"n": event.n, "kind": event.kind, **event.body} for event in events], path)
+        draw([{"n": event.n, "kind": event.kind, **event.body} for event in events], path, title=str(job.request["name"]))
         return path
 
     @storage_errors()

@@ -142,6 +142,7 @@ class TrainJob:
         job = {
             "run_id": self._job.id,
             "adapter_id": request.adapter_id,
+            "name": request.name,
             "task": request.task,
             "recipe": request.recipe,
             "model_dir": str(self._parts.model_dir(self._job.owner_id, request.base_model_id)),

@@ -5,7 +5,7 @@ adapter folder elsewhere. Killed at any moment it leaves whole checkpoints and n
 database and asks no network.
 
     job.json: run_id, adapter_id, task, recipe, model_dir, base_sha256, base_model_id, dataset_dir, dataset_sha256, output_dir,
-              device, threads, settings, samples [{messages, seed}], resume, and, when it is not 10, nice
+              device, threads, settings, samples [{messages, seed}], resume, the run's name, and, when it is not 10, nice
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def run(job_dir: Path) -> int:
         try:
             work = TrainingRun(job_dir, job, watch)
             manifest = work.go()
-            _draw(job_dir)
+            _draw(job_dir, str(job.get("name", "")))
             adapter = {"sha256": manifest.sha256, "size_bytes": manifest.size_bytes, "path": str(work.output_dir)}
             reporter.event("done", adapter=adapter, metrics=manifest.metrics, stopped_early=manifest.stopped_early)
             work.clean()
@@ -232,10 +232,10 @@ def run(job_dir: Path) -> int:
     return 0
 
 
-def _draw(job_dir: Path) -> None:
+def _draw(job_dir: Path, title: str) -> None:
     from engine.training.picture import draw
 
-    draw(read_events(job_dir / "events.jsonl")[0], job_dir / PICTURE)
+    draw(read_events(job_dir / "events.jsonl")[0], job_dir / PICTURE, title=title)
 
 
 def _details(error: Exception) -> dict[str, Any]:

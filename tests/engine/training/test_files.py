@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import BadFileError
 from engine.training import artifact, checkpoints
-from engine.training.picture import draw, smooth
+from engine.training.picture import draw, merged, smooth
 
 
 def write_checkpoint(folder: Path, step: int, *, whole: bool = True) -> Path:
@@ -122,6 +122,12 @@ def test_a_picture_is_drawn_from_whatever_was_recorded(tmp_path: Path) -> None:
     for name in ("run.png", "empty.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.png", "run.png"]
+
+
+def test_steps_that_were_taken_again_are_drawn_once() -> None:
+    killed = [{"step": step, "loss": 1.0} for step in (1, 2, 3, 4)]
+    resumed = [{"step": 3, "loss": 0.5}, {"step": 3, "held_out_loss": 0.7}, {"step": 4, "loss": 0.4}]
+    assert merged([*killed, *resumed]) == [*killed[:2], {"step": 3, "loss": 0.5, "held_out_loss": 0.7}, {"step": 4, "loss": 0.4}]
 
 
 def test_smoothing_keeps_a_constant_and_starts_at_the_first_value() -> None:
