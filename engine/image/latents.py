@@ -58,7 +58,8 @@ class LatentView:
         latents = (torch.cat(found) - shift) * config.scaling_factor
         known = torch.cat([latents, torch.ones(len(latents), 1)], 1)
         ridge = _CLOSENESS * torch.eye(known.shape[1])
-        return torch.linalg.solve(known.T @ known + ridge, known.T @ colours)
+        found_map: Tensor = torch.linalg.solve(known.T @ known + ridge, known.T @ colours)
+        return found_map
 
 
 def _unpacked(latents: Tensor, width: int, height: int) -> Tensor | None:

@@ -58,7 +58,7 @@ class PipelineModel:
             reason = str(error).splitlines()[0][:200]
             text = f"{facts.folder.name} cannot be loaded as an image model: {reason}."
             raise BadFileError(text, key="error.pipeline_load", name=facts.folder.name, reason=reason) from error
-        self._denoiser = getattr(made, "transformer", None) or getattr(made, "unet", None)
+        self._denoiser: Any = getattr(made, "transformer", None) or getattr(made, "unet", None)
         if self._denoiser is None:
             text = f"{facts.folder.name} cannot be loaded as an image model: it has no denoiser."
             raise BadFileError(text, key="error.pipeline_load", name=facts.folder.name, reason="it has no denoiser")

@@ -157,7 +157,7 @@ class ModelHost:
         return True
 
     def warm(self, model_id: str) -> threading.Thread:
-        """Load in the background and write one token; what goes wrong is logged and said again by the next `use`.
+        """Load in the background, and write one token; what goes wrong is logged and said again by the next `use`.
 
         Models on servers are left alone: nobody asked for anything yet.
         """
@@ -193,8 +193,12 @@ class ModelHost:
 
     def _warm(self, model_id: str) -> None:
         try:
-            if isinstance(parse_source(self._lookup(model_id).source), ServerSource):
+            spec = self._lookup(model_id)
+            if isinstance(parse_source(spec.source), ServerSource):
                 return
+            if spec.task == "image":
+                with self.use_image(model_id):
+                    return
             with self.use(model_id) as model:
                 # One token touches every weight, so that the first real one comes at once.
                 request = GenerateRequest((Message("user", "Hello"),), Sampling(max_new_tokens=1))

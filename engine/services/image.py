@@ -221,6 +221,15 @@ class ImageService:
         choices = self._catalog.choices(owner_id)
         return settings_from(labels, choices.models, choices.default_model_id, own[0].id if own else None)
 
+    def warm(self, owner_id: str) -> bool:
+        """Load the default image model in the background, so that the first click does not wait; False when it is not here."""
+        try:
+            spec, _ = self._catalog.require(owner_id, None)
+        except NoModelError:
+            return False
+        self._parts.host.warm(spec.id)
+        return True
+
     def choices(self, owner_id: str) -> ImageChoices:
         """Models with their styles, schedulers, presets, sizes and defaults, and the limits. Loads nothing."""
         return self._catalog.choices(owner_id)

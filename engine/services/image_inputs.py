@@ -93,6 +93,7 @@ def _read(path: Path) -> bytes:
 
 def _as_mask(picture: Image) -> Image:
     """White where it is to be made anew. A drawing on a clear ground counts by its strokes, whatever their colour."""
-    if picture.mode == "RGBA" and picture.getchannel("A").getextrema()[0] < 255:
-        return picture.getchannel("A")
-    return picture.convert("L")
+    if picture.mode != "RGBA":
+        return picture.convert("L")
+    opacity = picture.getchannel("A")
+    return opacity if min(opacity.tobytes()) < 255 else picture.convert("L")

@@ -36,6 +36,9 @@ class ImageHost(Protocol):
     def use_image(self, model_id: str) -> AbstractContextManager[ImageModel]:
         """Load it if need be and keep it for the `with` block. Raises NoModelError, BadFileError."""
 
+    def warm(self, model_id: str) -> object:
+        """Load in the background."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageParts:

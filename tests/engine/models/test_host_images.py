@@ -67,6 +67,12 @@ def test_a_model_is_loaded_once_counted_and_let_go_of(make_host: Callable[..., M
         model.draw(ImageRequest("a fox", steps=2), CancelToken(), lambda step: None)
 
 
+def test_a_model_is_loaded_in_the_background_before_it_is_wanted(make_host: Callable[..., ModelHost]) -> None:
+    host = make_host()
+    host.warm("sticker").join(30)
+    assert [(row.id, row.in_use) for row in host.loaded()] == [("sticker", 0)]
+
+
 def test_a_model_that_writes_makes_room_for_one_that_draws(make_host: Callable[..., ModelHost]) -> None:
     host = make_host(SLICED_WORK_BYTES + 600_000)
     with host.use("text"):

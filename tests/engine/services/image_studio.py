@@ -105,6 +105,10 @@ class FakeImageHost:
 
     model: ImageModel
     used: list[str] = field(default_factory=list)
+    warmed: list[str] = field(default_factory=list)
+
+    def warm(self, model_id: str) -> None:
+        self.warmed.append(model_id)
 
     @contextmanager
     def use_image(self, model_id: str) -> Iterator[ImageModel]:

@@ -188,6 +188,7 @@ def test_choices_are_known_without_loading_anything(studio: ImageStudio) -> None
     assert "watercolour" in wordy.styles and not wordy.can_mask and not wordy.has_negative
     assert (missing.state, missing.styles) == ("missing", tuple(wordy.styles))
     assert studio.model.requests == [] and choices.max_pictures == 16
+    assert studio.image.warm(OWNER) is True
 
 
 def test_weights_that_are_not_there_are_a_state_and_a_sentence(tmp_path: Path) -> None:
@@ -205,6 +206,7 @@ def test_weights_that_are_not_there_are_a_state_and_a_sentence(tmp_path: Path) -
     spec = Shipped()._specs[0]
     assert store.state(spec) == "missing"
     with image_studio(tmp_path, models=Shipped()) as studio:
+        assert studio.image.warm(OWNER) is False
         (choice,) = studio.image.choices(OWNER).models
         assert choice.styles == () and choice.schedulers
         with pytest.raises(NoModelError, match="weights are missing"):
