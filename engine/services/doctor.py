@@ -174,18 +174,14 @@ def _database(database: Database) -> Iterator[Finding]:
 
 
 def _files(database: Database, files: FileStore) -> Iterator[Finding]:
-    missing, changed, count = [], [], 0
     with database.read() as uow:
+        wanted: dict[str, str | None] = dict(uow.inputs.files())
         for trashed in (False, True):
-            for item in uow.creations.each(LOCAL_OWNER, LOCAL_OWNER, CreationFilter(trashed=trashed)):
-                name = item.creation.media_name
-                if not name:
-                    continue
-                count += 1
-                if not files.exists(name):
-                    missing.append(name)
-                elif files.sha256(name) != item.creation.media_sha256:
-                    changed.append(name)
+            items = uow.creations.each(LOCAL_OWNER, LOCAL_OWNER, CreationFilter(trashed=trashed))
+            wanted.update({one.creation.media_name: one.creation.media_sha256 for one in items if one.creation.media_name})
+        here = {name: files.sha256(name) for name in wanted if files.exists(name)}
+        missing = [name for name in wanted if name not in here]
+        changed = [name for name, sha256 in here.items() if sha256 != wanted[name]]
         orphans = sorted(set(files.names()) - uow.creations.media_names())
     for names, text in ((missing, "missing"), (changed, "damaged")):
         if names:
@@ -193,7 +189,7 @@ def _files(database: Database, files: FileStore) -> Iterator[Finding]:
     if orphans:
         yield Finding("warn", "files", f"{len(orphans)} belong to nothing ({_some(orphans)}); the next start removes them")
     if not missing and not changed:
-        yield Finding("ok", "files", f"{count:,}, all whole")
+        yield Finding("ok", "files", f"{len(wanted):,}, all whole")
 
 
 def _models(settings: Settings, catalog: Catalog, database: Database | None, assets_dir: Path | None) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from engine.safety.limits import (
 from engine.services.edge import storage_errors
 from engine.types import PreferOptions, RateOptions
 from storage.database import Database
-from storage.records import CreationRecord, Json, Outcome, PreferenceRecord, PreferenceSource, RatingRecord
+from storage.records import CreationRecord, Json, Kind, Outcome, PreferenceRecord, PreferenceSource, RatingRecord
 from storage.unit_of_work import UnitOfWork
 
 EXPLICIT_SOURCES: tuple[PreferenceSource, ...] = ("pick", "arena", "imported")
@@ -68,7 +68,7 @@ class FeedbackService:
             uow.adapters.refresh_marks(owner_id, [creation.id])
             counts = _counts(uow, rater_id)
             uow.commit()
-        return RateResult(rating_id=rating.id, counts=counts, next_training_in=next_training_in(counts))
+        return RateResult(rating_id=rating.id, counts=counts, next_training_in=next_training_in(counts, creation.kind))
 
     @storage_errors()
     def prefer(
@@ -120,17 +120,17 @@ class FeedbackService:
             return tuple(uow.ratings.history(rater_id, creation_id))
 
     @storage_errors()
-    def counts(self, rater_id: str) -> Json:
-        """Return {"ratings", "preferences", "pairs", "by_task", "next_training_in"} of one rater."""
+    def counts(self, rater_id: str, task: Kind = "text") -> Json:
+        """Return {"ratings", "preferences", "pairs", "by_task", "next_training_in"} of one rater; the last is of `task`."""
         with self._database.read() as uow:
             counts = _counts(uow, rater_id)
-        return {**counts, "next_training_in": next_training_in(counts)}
+        return {**counts, "next_training_in": next_training_in(counts, task)}
 
 
-def next_training_in(counts: Json) -> int:
-    """Return how many usable examples are still needed for a training of the task that has most; 0 = ready."""
-    usable = max((int(task["pairs"]) + int(task["thumbs"]) for task in counts["by_task"].values()), default=0)
-    return max(0, TRAINING_EXAMPLES_NEEDED - usable)
+def next_training_in(counts: Json, task: Kind) -> int:
+    """Return how many usable examples of a task are still needed for a training of it; 0 = ready."""
+    of_task = counts["by_task"].get(task, {"pairs": 0, "thumbs": 0})
+    return max(0, TRAINING_EXAMPLES_NEEDED - int(of_task["pairs"]) - int(of_task["thumbs"]))
 
 
 def refresh_inferred(uow: UnitOfWork, owner_id: str, rater_id: str, turn_ids: Iterable[str]) -> None:

@@ -26,6 +26,11 @@ class InputRepository(Repository):
             values = {"creation_id": one.creation_id, "role": one.role, "media_name": one.media_name}
             self._connection.execute(insert(creation_inputs).values(**values, media_sha256=one.media_sha256))
 
+    def files(self) -> dict[str, str]:
+        """Name → sha256 of every file that any owner's Creation was made from."""
+        statement = select(creation_inputs.c.media_name, creation_inputs.c.media_sha256).distinct()
+        return {row.media_name: row.media_sha256 for row in self._connection.execute(statement)}
+
     def of(self, owner_id: str, creation_ids: Iterable[str]) -> dict[str, tuple[InputRecord, ...]]:
         """For each of these Creations its inputs; those without any are left out."""
         found: defaultdict[str, list[InputRecord]] = defaultdict(list)

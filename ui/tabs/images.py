@@ -123,7 +123,7 @@ class ImagesPage:
         return {**self.studio.adapters.names(owner_id), **{spec.id: spec.name for spec in self.studio.models.specs(owner_id)}}
 
     def _next_training_in(self, owner_id: str) -> int:
-        return int(self.studio.feedback.counts(owner_id)["next_training_in"])
+        return int(self.studio.feedback.counts(owner_id, "image")["next_training_in"])
 
     def do_use_model(self, owner_id: str, action: Action) -> View:
         """Draw with this model from now on."""

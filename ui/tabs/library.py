@@ -93,7 +93,7 @@ class LibraryPage:
         return {
             **detail_view(detail, names, scores),
             **self._said(detail.creation, {**names.models, **names.adapters}),
-            "next_training_in": self.studio.feedback.counts(owner_id)["next_training_in"],
+            "next_training_in": self.studio.feedback.counts(owner_id, detail.creation.kind)["next_training_in"],
         }
 
     def _said(self, creation: CreationRecord, names: Mapping[str, str]) -> View:

@@ -21,6 +21,7 @@ from engine.models.catalog import ModelSpec
 from engine.models.store import ModelStore
 from engine.safety.labels import read_labels
 from engine.services.expansion import joined
+from engine.services.feedback import TRAINING_EXAMPLES_NEEDED
 from engine.services.image_parts import same_pixels
 from engine.types import ImagineOptions, options_from_json
 from storage.bundle import read_bundle, write_bundle
@@ -229,6 +230,9 @@ def test_ratings_choices_and_the_library_take_pictures_like_texts(studio: ImageS
     }  # fmt: skip
     page = studio.library.search(OWNER, OWNER, CreationFilter(query="海象", kind="image"))
     assert page.total == 3 and page.items[0].creation.kind == "image"
+    needed = studio.feedback.counts(OWNER, "image")["next_training_in"]
+    assert needed == result.next_training_in == TRAINING_EXAMPLES_NEEDED - 3
+    assert studio.feedback.counts(OWNER)["next_training_in"] == TRAINING_EXAMPLES_NEEDED, "pictures say nothing about texts"
     varied = studio.image.vary(OWNER, best, 1)
     studio.finish(varied.job_id)
     detail = studio.library.get(OWNER, OWNER, best)
