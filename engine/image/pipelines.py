@@ -12,9 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import diffusers
 import torch
-import transformers
 from diffusers import AutoencoderKL, AutoPipelineForImage2Image, AutoPipelineForInpainting, AutoPipelineForText2Image
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -48,8 +46,6 @@ class PipelineModel:
         self._placement = placement
         options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "variant": facts.variant}
         options |= dict.fromkeys(facts.absent)
-        diffusers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.disable_progress_bar()
         try:
             made = AutoPipelineForText2Image.from_pretrained(
                 facts.folder, dtype=getattr(torch, device.dtype), trust_remote_code=False, **options

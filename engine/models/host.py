@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from engine.device import Device, free_memory, is_out_of_memory, memory
 from engine.errors import BadFileError, BusyError, NoModelError, StudioError
+from engine.image.libraries import quiet
 from engine.image.placement import Placement, place
 from engine.jobs.job import CancelToken
 from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec, ServerSource, Task, parse_source
@@ -313,6 +314,7 @@ class ModelHost:
         return self._load_verified(spec, lambda: load_local(spec, self._store.path(spec), self._device))
 
     def _load_image(self, spec: ModelSpec) -> Loaded:
+        quiet()
         folder = self._store.path(spec)
         if spec.family == STICKER_FAMILY:
             from engine.image.sticker import StickerModel
