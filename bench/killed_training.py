@@ -29,8 +29,8 @@ from engine.training.artifact import verify
 from tests.browser.studio import RunningStudio
 from tests.starter import starter_models
 
-SUBJECTS = "bakery bookshop barber florist cinema museum garage tailor brewery gallery bistro pharmacy ferry school".split()
-SETTINGS = {"epochs": 2.0, "max_length": 64, "sample_tokens": 8, "save_steps": 1, "eval_steps": 3, "patience": 100, "widen": 0}
+SUBJECTS = "bakery bookshop barber florist cinema museum garage tailor brewery gallery bistro pharmacy".split()
+SETTINGS = {"epochs": 2.0, "max_length": 64, "sample_tokens": 8, "save_steps": 1, "eval_steps": 2, "patience": 100, "widen": 0}
 """As short as a run can be that still saves, looks and samples. The limits are wide: what is tested here is not the recipe."""
 WIDE = {"fluency_limit": 10.0, "answer_perplexity_limit": 100.0, "odd_limit": 1.0, "repetition_limit": 1.0}
 FINAL = ("done", "failed", "cancelled", "interrupted")
