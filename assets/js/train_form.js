@@ -70,7 +70,7 @@ Tastemaker.parts.trainForm = (host, page) => {
     start.disabled = true;
     try {
       const { run_id: id } = await host.act("start", { form, key });
-      key = Tastemaker.newKey();
+      set({ name: "" }); // a name is for one training, and so is the click's key
       page.started(id);
     } catch { ask(); } // act has said why
     start.disabled = !plan?.can_start;
@@ -128,9 +128,8 @@ Tastemaker.parts.trainForm = (host, page) => {
 
   function drawChoices() {
     const signature = JSON.stringify([form.recipe, form.base, form.dataset, form.name, plan.suggested, bases, datasets]);
-    if (choices.signature === signature) return;
+    if (choices.signature === signature || (choices.contains(document.activeElement) && document.activeElement.matches("input"))) return; // what is being typed stays
     choices.signature = signature;
-    if (choices.contains(document.activeElement) && document.activeElement.matches("input")) return;
     const name = h("input", { class: "tm-input", type: "text", maxlength: 80, value: form.name, placeholder: t("train.name.example"), oninput: () => set({ name: name.value }, { soon: true }) });
     clear(choices,
       select("recipe", t("train.method"), [["", plan.suggested ? t("train.method.auto", { name: t(`train.method.${plan.suggested}`) }) : t("train.method.any")], ...METHODS.map((one) => [one, t(`train.method.${one}`)])]),
