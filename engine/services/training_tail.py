@@ -110,5 +110,5 @@ class EventTail:
             self._began_s = float(phase["t"])
         if self._began_s is None:
             return None
-        left_s = float(self._request.estimate["duration_s"]) - (float(phase["t"]) - self._began_s)
+        left_s = float(self._request.estimate.get("duration_s", 0.0)) - (float(phase["t"]) - self._began_s)
         return round(left_s, 1) if left_s > 0 else None

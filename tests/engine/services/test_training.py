@@ -8,16 +8,19 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from engine.errors import BadOptionError, NoModelError, NotEnoughDataError, NotFoundError
+from engine.services.meters import Meters
 from engine.services.runs import RunRequest
+from engine.services.training_tail import EventTail
 from engine.training.artifact import verify
 from engine.types import TrainOptions
 from tests.engine.services.fakes import wait_for
-from tests.engine.services.training_parts import OWNER, TrainingStudio, training_studio
+from tests.engine.services.training_parts import CPU, OWNER, TrainingStudio, training_studio
 
 LONG = {"steps": 100, "step_s": 0.1}
 """Long enough to do something to it, on a busy machine too."""
@@ -232,6 +235,31 @@ def test_the_next_estimate_learns_from_the_last_run(studio: TrainingStudio, does
         uow.commit()
     learned = studio.training.plan(OWNER, OWNER, wish).estimate
     assert learned is not None and learned.is_measured and learned.duration_s > guess.duration_s
+
+
+def test_before_the_first_step_the_estimate_says_what_is_left_and_a_stop_is_told(studio: TrainingStudio) -> None:
+    request = RunRequest.from_json(studio.row(studio.train()).request)
+    with studio.database.write() as uow:
+        job, _ = uow.jobs.add(OWNER, kind="train", request=request.to_json())
+        uow.commit()
+    tail = EventTail(job, replace(request, estimate={"duration_s": 60.0}), studio.database, Meters(CPU))
+    told: list[Any] = []
+    context: Any = SimpleNamespace(publish=told.append, progress=lambda *_, **__: None)
+
+    def left_s(n: int, t: float, phase: str, eta_s: float | None = None) -> float | None:
+        tail.take([{"n": n, "t": t, "kind": "phase", "phase": phase, "step": 0, "total": 9, "eta_s": eta_s}], context)
+        tail.flush(context)
+        return told[-1]["eta_s"]  # type: ignore[no-any-return]
+
+    assert left_s(1, 100.0, "load") == 60.0
+    assert left_s(2, 120.0, "prepare") == 40.0
+    assert left_s(3, 170.0, "prepare") is None, "an estimate that was too short says nothing more"
+    assert left_s(4, 171.0, "train", 33.0) == 33.0
+    assert left_s(5, 200.0, "save") is None
+    assert not told[-1]["is_stopping"]
+    tail.is_stopping = True
+    tail.flush(context)
+    assert told[-1]["is_stopping"]
 
 
 def test_a_plan_says_what_is_missing_and_writes_nothing(studio: TrainingStudio) -> None:
