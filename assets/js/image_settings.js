@@ -32,7 +32,7 @@ Tastemaker.parts.imageSettings = (images) => {
 
   function change(changes) {
     values = { ...values, ...changes };
-    if ("preset" in changes) values.steps = null;
+    if ("preset" in changes && !("steps" in changes)) values.steps = null;
     fit();
     store.set("images", JSON.stringify(values));
     draw();
