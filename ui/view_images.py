@@ -111,7 +111,7 @@ def batch_view(batch: Batch, names: Mapping[str, str], t: Translator) -> View:
         "created_at": first.created_at.isoformat() if first else None,
         "source": _source(params),
         "options": options_of(first) if first else {},
-        "notices": notice_texts(params.get("notices") or (), t),
+        "notices": notice_texts([notice.as_json() for notice in batch.notices], t),
         "picked": batch.picked_id,
         "items": [item_view(one, batch.ratings.get(one.id), names, t) for one in batch.creations],
     }

@@ -71,12 +71,20 @@
     if (next) { event.preventDefault(); next.focus(); }
   });
 
+  let covers = 0;
+
+  /** While something lies over the whole page, the page itself takes no focus and is not read out. */
+  T.cover = (on) => {
+    covers = Math.max(0, covers + (on ? 1 : -1));
+    for (const one of document.querySelectorAll("gradio-app, .gradio-container")) one.inert = covers > 0;
+  };
+
   T.showKeys = () => {
     if (document.querySelector(".tm-keys")) return;
     const { h, t } = T;
     const ctrl = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
     const rows = [[[ctrl, "Enter"], "create"], [["Esc"], "stop"], [["/"], "focus"], [["←", "→"], "versions"], [["1", "–", "5"], "rate"],
-      [["1", "–", "4"], "pick"], [["←", "→", "↓", "↑"], "vote"], [["u"], "undo"], [["?"], "keys"]];
+      [["1", "–", "4"], "pick"], [["←", "→", "↓", "↑"], "vote"], [["p"], "best"], [["c"], "compare"], [["u"], "undo"], [["?"], "keys"]];
     T.dialog(t("frame.keys"), h("dl", { class: "tm-keys" }, rows.flatMap(([keys, name]) => [
       h("dt", {}, keys.map((key) => (key === "–" ? "–" : h("kbd", { class: "tm-kbd" }, key)))), h("dd", {}, t(`frame.key.${name}`))])));
   };

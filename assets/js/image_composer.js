@@ -77,10 +77,25 @@ Tastemaker.parts.imageComposer = (images, main) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
       send();
+    } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown") && event.target === prompt && !expanding) {
+      event.preventDefault();
+      recall(event.key === "ArrowUp" ? 1 : -1);
     } else if (event.key === "Escape") {
       if (expanding) stopExpanding();
       else if (!images.job) event.target.blur();
     }
+  }
+
+  let recalled = null; // {at, text}: which of the earlier prompts is shown, and what was typed before
+
+  /** Alt+Up and Alt+Down go through earlier prompts, and back to what was typed. */
+  function recall(by) {
+    const earlier = [...new Set(images.batches.map((batch) => batch.prompt))].filter(Boolean);
+    if (!recalled || prompt.value !== recalled.shown) recalled = { at: -1, text: prompt.value };
+    const at = Math.max(-1, Math.min(earlier.length - 1, recalled.at + by));
+    const shown = at < 0 ? recalled.text : earlier[at];
+    recalled = { ...recalled, at, shown };
+    setText(shown);
   }
 
   function grow(area) {

@@ -43,6 +43,7 @@ Tastemaker.parts.imageMask = () => {
       h("footer", { class: "mk-tools", role: "toolbar", "aria-label": t("images.mask.tools") }, brush, eraser,
         h("label", { class: "mk-size" }, h("span", { class: "tm-small" }, t("images.mask.size")), size), undo, tool("clear", "trash", clear), tool("invert", "invert", invert)), hint);
     document.body.append(root);
+    Tastemaker.cover(true);
     Tastemaker.trapFocus(root);
     const context = canvas.getContext("2d");
 
@@ -205,6 +206,7 @@ Tastemaker.parts.imageMask = () => {
 
     function leave(made) {
       root.remove();
+      Tastemaker.cover(false);
       before?.focus?.({ preventScroll: true });
       resolve(made);
     }

@@ -62,7 +62,10 @@ Tastemaker.parts.imageViewer = (images) => {
 
   function open(found, id) {
     const wasClosed = root.hidden;
-    if (wasClosed) before = document.activeElement;
+    if (wasClosed) {
+      before = document.activeElement;
+      Tastemaker.cover(true);
+    }
     batch = found;
     item = batch.items.find((one) => one.id === id);
     root.hidden = false;
@@ -74,6 +77,7 @@ Tastemaker.parts.imageViewer = (images) => {
   function close({ write = true } = {}) {
     if (root.hidden) return;
     root.hidden = true;
+    Tastemaker.cover(false);
     comparing.leave();
     const id = item && item.id;
     batch = item = null;

@@ -74,6 +74,8 @@ class Batch:
     """The rater's current score by creation id; a picture without one is not in it."""
     ratings: Mapping[str, RatingRecord] = field(default_factory=dict)
     """The whole ratings behind the scores."""
+    notices: tuple[Notice, ...] = ()
+    """What was said when the click was taken: the prompt's language is none of the model's."""
     picked_id: str | None = None
     """The picture that the rater chose over others of the batch and none of them over it."""
 

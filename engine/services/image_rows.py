@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import BadOptionError
 from engine.services.image_inputs import Input
 from engine.services.image_records import Batch, ImagineStarted
+from engine.services.notices import Notice
 from engine.types import ImagineOptions
 from storage.records import CreationRecord, JobRecord, Json, Origin, PreferenceRecord
 from storage.unit_of_work import UnitOfWork
@@ -67,7 +68,9 @@ def batch_of(uow: UnitOfWork, owner_id: str, rater_id: str, job: JobRecord) -> B
     ratings = {key: rating for key, rating in uow.ratings.current(rater_id, shown).items() if rating.score is not None}
     scores = {creation_id: rating.score for creation_id, rating in ratings.items()}
     picked = picked_of(shown, uow.preferences.current(rater_id, shown))
-    return Batch(job.id, job.status, creations[0].prompt if creations else "", creations, scores, ratings, picked)
+    notices = tuple(Notice.from_json(value) for value in job.request.get("notices") or ())
+    prompt = creations[0].prompt if creations else ""
+    return Batch(job.id, job.status, prompt, creations, scores, ratings=ratings, notices=notices, picked_id=picked)
 
 
 def picked_of(ids: Sequence[str], preferences: Sequence[PreferenceRecord]) -> str | None:
