@@ -34,8 +34,13 @@ KNOWN: Final = frozenset((*_FLOW, *_NOISE))
 
 def names(default: Any) -> tuple[str, ...]:
     """Names of the samplers that fit a model whose own scheduler is `default`, the one most like it first."""
-    known = _known(default)
-    own = next((name for name, (kind, _) in known.items() if kind == type(default).__name__), next(iter(known)))
+    return names_for(type(default).__name__, default.config.get("prediction_type"))
+
+
+def names_for(kind: str, prediction_type: str | None) -> tuple[str, ...]:
+    """The same by the class and the prediction type of its scheduler, as its folder says them."""
+    known = _known(kind, prediction_type)
+    own = next((name for name, (other, _) in known.items() if other == kind), next(iter(known)))
     return (own, *(name for name in known if name != own))
 
 
@@ -43,7 +48,7 @@ def scheduler(name: str, default: Any) -> Any:
     """A new scheduler of that name for a model whose own one is `default`. Raises BadOptionError for an unknown name."""
     import diffusers
 
-    known = _known(default)
+    known = _known(type(default).__name__, default.config.get("prediction_type"))
     if name not in known:
         listed = ", ".join(names(default))
         text = f'There is no scheduler "{name}" for this model; use one of {listed}.'
@@ -54,6 +59,5 @@ def scheduler(name: str, default: Any) -> Any:
     return made(**{**{key: value for key, value in default.config.items() if key in taken}, **changes})
 
 
-def _known(default: Any) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
-    is_flow = type(default).__name__.startswith("FlowMatch") or default.config.get("prediction_type") == "flow_prediction"
-    return _FLOW if is_flow else _NOISE
+def _known(kind: str, prediction_type: str | None) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    return _FLOW if kind.startswith("FlowMatch") or prediction_type == "flow_prediction" else _NOISE

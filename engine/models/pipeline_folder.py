@@ -82,6 +82,30 @@ def inspect_sticker(folder: Path) -> PipelineFacts:
     return PipelineFacts(folder, "", parts, None)
 
 
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a pipeline draws by itself, as its folder says."""
+
+    scheduler: str
+    """Class of its scheduler."""
+    prediction_type: str | None
+    side: int
+    """Pixels of the pictures it was made for; 0 = not said."""
+
+
+def habits_of(folder: Path) -> Habits:
+    """Read a checked pipeline's configs. Raises BadFileError when one is missing or damaged."""
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    side = 0
+    for part in ("unet", "transformer"):
+        if (folder / part / "config.json").is_file():
+            size = read_json(folder / part / "config.json").get("sample_size")
+            blocks = read_json(folder / "vae" / "config.json").get("block_out_channels") if size else None
+            side = size * 2 ** (len(blocks) - 1) if isinstance(size, int) and isinstance(blocks, list) else 0
+    said = scheduler.get("prediction_type")
+    return Habits(str(scheduler.get("_class_name", "")), said if isinstance(said, str) else None, side)
+
+
 def is_whole(folder: Path, family: str) -> bool:
     """Whether the files are there that make a folder an image model; their contents are looked at when it is loaded."""
     if family == STICKER_FAMILY:

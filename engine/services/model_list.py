@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 import uuid
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import BadOptionError, NoModelError, NotFoundError
+from engine.image.drawing import MULTIPLE
+from engine.image.schedulers import names_for
 from engine.models.catalog import Catalog, ModelSpec, ServerSource, Task, parse_source
 from engine.models.folder import inspect_folder
+from engine.models.pipeline_folder import INDEX, habits_of, inspect_pipeline
 from engine.safety.limits import TITLE_MAX_CHARS, clean_label, clean_text
 from engine.services.edge import NOTHING_HERE, storage_errors
 from engine.services.secret import SecretFile
@@ -59,12 +63,15 @@ class ModelList:
 
     @storage_errors()
     def add_local(self, owner_id: str, path: str | Path, name: str = "") -> ModelSpec:
-        """Add a folder of the user's own: config.json, tokenizer.json, *.safetensors. It stays where it is.
+        """Add a folder of the user's own, which stays where it is: a text model (config.json, tokenizer.json, *.safetensors) or a
+        diffusers pipeline (model_index.json and its parts).
 
-        Raises BadFileError when it is none, damaged, or would need code or a pickle.
+        Raises BadFileError when it is neither, damaged, or would need code or a pickle.
         """
         folder = Path(clean_label(str(path), max_chars=MAX_URL_CHARS, what="The folder")).expanduser().absolute()
         label = clean_label(name, max_chars=TITLE_MAX_CHARS, what="The name") or folder.name
+        if (folder / INDEX).is_file():
+            return self._add(owner_id, label, f"local:{folder}", _pipeline_config(folder), task="image")
         facts = inspect_folder(folder)
         memory_bytes = facts.parameters * _FLOAT32_BYTES
         config = {
@@ -108,12 +115,14 @@ class ModelList:
             raise NotFoundError(NOTHING_HERE, key="error.not_found")
         return True
 
-    def _add(self, owner_id: str, name: str, source: str, config: Json, *, key: str | None = None) -> ModelSpec:
+    def _add(
+        self, owner_id: str, name: str, source: str, config: Json, *, key: str | None = None, task: Task = "text"
+    ) -> ModelSpec:
         model_id = f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')[:40] or 'model'}-{uuid.uuid4().hex[:6]}"
         with self._database.write() as uow:
             # The key first: a row without its key would fail at each use, a key without its row is only forgotten.
             self._secrets.set(model_id, key)
-            record = uow.models.add(owner_id, id=model_id, name=name, task="text", source=source, config=config)
+            record = uow.models.add(owner_id, id=model_id, name=name, task=task, source=source, config=config)
             uow.commit()
         return _spec_of(record)
 
@@ -130,7 +139,24 @@ def _spec_of(record: ModelRecord) -> ModelSpec:
         size_bytes=int(config.get("size_bytes", 0)),
         memory_bytes=int(config.get("memory_bytes", 0)),
         context_length=int(config.get("context_length", 0)),
+        drawing=config.get("drawing") or {},
     )
+
+
+def _pipeline_config(folder: Path) -> dict[str, Any]:
+    """What is kept of an image model of the user's own: how large it is, and how it draws by itself."""
+    facts, habits = inspect_pipeline(folder), habits_of(folder)
+    drawing: dict[str, Any] = {"schedulers": list(names_for(habits.scheduler, habits.prediction_type))}
+    if habits.side:
+        side = max(MULTIPLE, habits.side // MULTIPLE * MULTIPLE)
+        wide, high = (round(side * share / MULTIPLE) * MULTIPLE or MULTIPLE for share in (1.25, 0.8))
+        drawing |= {"size": [side, side], "sizes": [[side, side], [wide, high], [high, wide]], "max_side": 2 * side}
+    return {
+        "family": facts.kind,
+        "size_bytes": sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
+        "memory_bytes": facts.parameters * _FLOAT32_BYTES,
+        "drawing": drawing,
+    }
 
 
 def _checked_url(url: str) -> str:

@@ -17,8 +17,10 @@ from filelock import FileLock
 
 from engine.device import choose_device
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError
+from engine.image.drawing import drawing_of
 from engine.jobs.runner import JobRunner
 from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, ModelSpec
+from engine.models.pipeline_folder import inspect_pipeline
 from engine.models.store import ModelStore
 from engine.services.jobs import RowJobStore
 from engine.services.model_list import ModelList
@@ -26,6 +28,7 @@ from engine.services.models import ModelService
 from engine.services.secret import SecretFile
 from engine.settings import Settings
 from storage.database import Database
+from tests.engine.image.tiny_pipelines import write_stable_diffusion_3
 from tests.engine.services.library_parts import OWNER, opened
 
 DEADLINE_S = 60.0
@@ -234,6 +237,21 @@ def test_defaults_are_the_starters_until_another_is_chosen(shop: Shop, tmp_path:
         shop.service.default("cooking")
     with pytest.raises(NotFoundError):
         shop.service.set_default(OWNER, "text", "no-such-model")
+
+
+def test_a_diffusers_pipeline_of_the_user_s_own_is_a_model_that_draws(shop: Shop, tmp_path: Path) -> None:
+    folder = write_stable_diffusion_3(tmp_path / "mine")
+    card = shop.service.add_local(OWNER, folder, "Mine")
+    assert (card.task, card.family, card.state, card.is_added) == ("image", "StableDiffusion3Pipeline", "installed", True)
+    assert card.memory_bytes == 4 * inspect_pipeline(folder).parameters and card.size_bytes > 0
+    drawing = drawing_of(shop.service.require(card.id).drawing)
+    assert (drawing.width, drawing.height, drawing.max_side) == (64, 64, 128)
+    assert drawing.schedulers == ("euler", "heun", "dpm++", "unipc")
+    shop.service.set_default(OWNER, "image", card.id)
+    assert shop.service.default("image") == card.id
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").rename(folder / "transformer" / "pytorch_model.bin")
+    with pytest.raises(BadFileError, match="pickled"):
+        shop.service.add_local(OWNER, folder)
 
 
 def test_a_local_folder_is_used_where_it_is_and_never_deleted(shop: Shop, tmp_path: Path) -> None:
