@@ -51,11 +51,10 @@ def form_view(choices: ImageChoices, t: Translator) -> View:
     ready = [model for model in choices.models if model.state == "installed"]
     default = next((model for model in choices.models if model.id == choices.default_model_id), None)
     first = default if default in ready else next(iter(ready), None)
-    name = default.name if default else ""
     return {
         "models": [model_view(model, t) for model in ready],
         "model": first.id if first else None,
-        "missing": "" if first else t("images.missing", name=name) if name else t("images.missing_any"),
+        "missing": "" if first else t("images.missing"),
         "limits": {
             "pictures": choices.max_pictures,
             "side": choices.min_side,

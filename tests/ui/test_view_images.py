@@ -67,10 +67,10 @@ def test_a_form_offers_what_the_model_can_do_and_only_thumbnails_that_exist() ->
     assert view["limits"]["enlarge"] == [2, 4] and view["models"][0]["sizes"][0] == [256, 256]
 
 
-def test_without_a_model_there_is_one_sentence_that_names_it() -> None:
+def test_without_a_model_there_is_one_sentence_that_says_where_they_are() -> None:
     view = form_view(choices(state="missing"), T)
     assert view["models"] == [] and view["model"] is None
-    assert "Sticker" in view["missing"] and view["missing"].count(". ") == 1
+    assert "Models page" in view["missing"] and view["missing"].count(". ") == 1
     assert form_view(choices(models=()), T)["missing"]
 
 
