@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from engine.device import Device, free_memory, is_out_of_memory, memory
 from engine.errors import BadFileError, BusyError, NoModelError, StudioError
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FLOAT32_BYTES = 4
+_ENCODER_WIDTH = 384
+"""Of the starter encoder's vectors; what works with it was taught with it."""
 WORK_BYTES = 200_000_000
 """Memory that a model needs beside its weights to write anything: activations and the caches of a few conversations."""
 CLOSE_WAIT_S = 5.0
@@ -367,10 +369,9 @@ class ModelHost:
 class HostedWords:
     """The encoder for models that work with it: loaded when it is asked, counted and let go of like every model."""
 
-    width: Final = 384
-
     def __init__(self, host: ModelHost) -> None:
         self._host = host
+        self.width = _ENCODER_WIDTH
 
     def states(self, texts: Sequence[str], max_tokens: int) -> Tensor:
         """See engine.image.prompts.WordEncoder. Raises NoModelError when the encoder is not installed."""
