@@ -144,7 +144,7 @@ def test_a_missing_model_is_one_sentence_with_a_way_out(tmp_path: Path, models_d
     with RunningStudio(tmp_path / "data", folder) as running:
         images = ImagesPage(open_page(f"{running.url}/?tab=images", selector="#image-prompt textarea"))
         missing = images.page.locator("#image-missing")
-        expect(missing).to_contain_text("Sticker")
+        expect(missing).to_contain_text("Models page")
         images.prompt.fill("a red fox")
         expect(images.create).to_be_disabled()
         missing.locator("button").click()
