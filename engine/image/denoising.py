@@ -13,11 +13,20 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from engine.device import physical_cores
 from engine.image.model import ImageStep
 from engine.jobs.job import CancelToken
 
 PREVIEW_INTERVAL_S: Final = 0.3
 """Least time from one preview to the next."""
+
+
+def settle_threads() -> None:
+    """Let this thread compute on all cores, whatever others have set: the last bits of a picture depend on how many it has."""
+    threads = physical_cores()
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+        torch.get_num_threads()  # from now on it is this thread's own number
 
 
 def denoise(
@@ -36,6 +45,7 @@ def denoise(
     Raises CancelledError within a step.
     """
     cancel.check()
+    settle_threads()
     shown_at_s = -preview_interval_s
 
     def after_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:

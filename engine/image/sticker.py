@@ -28,7 +28,7 @@ from engine.errors import BadOptionError, NoModelError
 from engine.image import schedulers
 from engine.image.autoencoder import StickerAutoencoder
 from engine.image.chinese import ChineseEncoder
-from engine.image.denoising import denoise
+from engine.image.denoising import denoise, settle_threads
 from engine.image.model import ImageRequest, ImageStep
 from engine.image.pixels import on_white, premultiplied, straight
 from engine.image.prompts import Prompt, PromptEncoder, WordEncoder
@@ -82,6 +82,7 @@ class StickerModel:
             raise BadOptionError(text, key="error.style_unknown", name=request.style, names=listed)
         with self._lock, torch.inference_mode():
             self._require_open()
+            settle_threads()
             inputs = self._inputs(request)
             pipeline = self._pipeline(request)
             pixels = denoise(pipeline, inputs, seed=request.seed, cancel=cancel, watch=watch, preview=self._preview)
@@ -95,6 +96,7 @@ class StickerModel:
         pixels = premultiplied(torch.from_numpy(np.array(picture.convert("RGBA"))).permute(2, 0, 1)[None])
         with self._lock, torch.inference_mode():
             self._require_open()
+            settle_threads()
             large = enlarge(self._upscaler, pixels.to(self._device), min(LARGEST, max(width, height)))
         made = _picture(large.cpu(), transparent=picture.mode == "RGBA")
         return made if made.size == (width, height) else made.resize((width, height), Image.Resampling.LANCZOS)
