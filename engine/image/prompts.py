@@ -27,7 +27,9 @@ _CHINESE = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 class WordEncoder(Protocol):
     """What turns English texts into states: engine.text.encoder.TextEncoder."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Of a word's state."""
 
     def states(self, texts: Sequence[str], max_tokens: int) -> Tensor:
         """float32 [texts, max_tokens, width]; zeros after the end."""

@@ -92,7 +92,8 @@ def forward(model: Any, mixed: Tensor, tokens: Tensor, pooled: Tensor, times: Te
         state = whole.scatter(1, places, state.to(whole.dtype))
     text, state = last(hidden_states=state, encoder_hidden_states=text, temb=condition)
     state = model.proj_out(model.norm_out(state, condition))
-    return state.transpose(1, 2).reshape(mixed.shape)
+    said: Tensor = state.transpose(1, 2).reshape(mixed.shape)
+    return said
 
 
 def optimizers_of(model: Any, rate: float) -> list[torch.optim.Optimizer]:
@@ -191,7 +192,7 @@ class DenoiserTraining:
             said = self._forward(self._model, mixed, tokens.to(clean.device), pooled.to(clean.device), sigma * 1000, seen)
         loss = (said.float() - (noise - clean)).square().mean()
         self._model.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for optimizer in self._optimizers:
             optimizer.step()

@@ -9,6 +9,7 @@ import copy
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,11 +36,18 @@ def publish(parts: Mapping[str, Any], styles: Sequence[str], samples: int, work:
     return work.whole(NAME, write)
 
 
+def _copy(source: Path, place: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, place)
+    else:
+        shutil.copyfile(source, place)
+
+
 def take_up(folder: Path, work: Work) -> None:
     """Put the parts of a published model where a new training looks for finished stages; what is there already stays."""
     for path in folder.iterdir():
         if not work.path(path.name).exists():
-            work.whole(path.name, lambda place, path=path: (shutil.copytree if path.is_dir() else shutil.copyfile)(path, place))
+            work.whole(path.name, partial(_copy, path))
 
 
 def published_samples(folder: Path) -> int:
