@@ -17,9 +17,14 @@ from engine.services.writing import TextHost
 from engine.text.model import GenerateRequest, Message, Sampling
 from storage.records import Json
 
-MAX_NEW_TOKENS: Final = 60
-MAX_ADDED_CHARS: Final = 300
-_SAMPLING: Final = Sampling(temperature=0.7, top_p=0.9, top_k=40, max_new_tokens=MAX_NEW_TOKENS, stop=("\n",))
+MAX_NEW_TOKENS: Final = 48
+MAX_PHRASES: Final = 5
+MAX_PHRASE_CHARS: Final = 40
+_SHORT: Final = 2
+"""Words of a phrase that adds nothing when one of them was said before."""
+_SAMPLING: Final = Sampling(
+    temperature=0.5, top_p=0.9, top_k=40, repetition_penalty=1.1, max_new_tokens=MAX_NEW_TOKENS, stop=("\n",)
+)
 _SYSTEM: Final = {
     "en": "You describe pictures. Repeat the idea, then add material, colours, light and mood. Answer with one short line.",
     "zh": "你负责描述画面。先重复原来的想法，再补充材质、颜色、光线和气氛。只回答一行短句。",
@@ -70,15 +75,26 @@ class ExpandJob:
 
 
 def joined(prompt: str, written: str) -> str:
-    """The user's own words first, then what the model added to them, on one line and not without end."""
+    """The user's own words first, then what the model added to them: few phrases, each of which says something new."""
     line = re.sub(r"\s+", " ", written).strip().strip("\"'“”「」").strip()
-    own = prompt.strip()
+    own = prompt.strip().rstrip(" ,，.。")
     if line.lower().startswith(own.lower()):
         line = line[len(own) :]
-    line = line.lstrip(" ,，.。:：-").rstrip(" ,，")
-    if len(line) > MAX_ADDED_CHARS:
-        line = re.split(r"[,，.。]", line[:MAX_ADDED_CHARS][::-1], maxsplit=1)[-1][::-1].rstrip()
-    if not line:
-        return own
-    comma = "，" if language_of(own) == "zh" else ", "
-    return f"{own.rstrip(' ,，.。')}{comma}{line}"
+    is_chinese = language_of(own) == "zh"
+    seen, added = _words(own), list[str]()
+    for phrase in re.split(r"[,，.。;；:：]+", line):
+        words = _words(phrase)
+        # A small model goes round in circles: "bright smile, sweet smile, sunny smile".
+        repeats = not words or not words - seen or (len(words) <= _SHORT and not is_chinese and bool(words & seen))
+        if not repeats and len(phrase) <= MAX_PHRASE_CHARS:
+            seen |= words
+            added.append(phrase.strip(" -\"'"))
+    return ("，" if is_chinese else ", ").join([own, *added[:MAX_PHRASES]])
+
+
+def _words(text: str) -> set[str]:
+    """What of a text is compared: words of three letters and more, and Chinese characters two by two."""
+    found = {word for word in re.findall(r"[^\W\d_]+", text.lower()) if len(word) > 2 and word.isascii()}
+    for run in re.findall(r"[\u3400-\u9fff]+", text):
+        found.update(run[at : at + 2] for at in range(max(1, len(run) - 1)))
+    return found

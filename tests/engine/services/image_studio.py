@@ -212,10 +212,12 @@ class ImageStudio:
 
 
 @contextmanager
-def image_studio(folder: Path, model: ImageModel | None = None, *, host: Any = None, models: Any = None) -> Iterator[ImageStudio]:
-    """Open the database in a folder as a start does, and close it."""
+def image_studio(
+    folder: Path, model: ImageModel | None = None, *, host: Any = None, models: Any = None, url: str | None = None
+) -> Iterator[ImageStudio]:
+    """Open the database in a folder, or at a URL, as a start does, and close it."""
     model = model or FakeImageModel()
-    database = open_database(f"sqlite:///{folder / 'tastemaker.db'}")
+    database = open_database(url or f"sqlite:///{folder / 'tastemaker.db'}")
     files = FileStore(folder / "files")
     with database.write() as uow:
         interrupted = uow.jobs.interrupt_unfinished()

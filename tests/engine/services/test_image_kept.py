@@ -29,6 +29,7 @@ from storage.files import FileStore, Stores
 from storage.records import CreationFilter
 from tests.engine.image.tiny import Words, write_model
 from tests.engine.services.image_studio import DRAWING, OWNER, FakeModels, ImageStudio, image_studio
+from tests.postgres import running_cluster
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -288,7 +289,8 @@ def test_a_full_disk_fails_the_job_in_one_sentence_and_leaves_no_half_file(
     ("prompt", "written", "wanted"),
     [
         ("a fox", "a fox, soft fur, autumn leaves", "a fox, soft fur, autumn leaves"),
-        ("a fox", " soft fur,\n autumn leaves. ", "a fox, soft fur, autumn leaves."),
+        ("a fox", " soft fur,\n autumn leaves. ", "a fox, soft fur, autumn leaves"),
+        ("a cake", "a cake, a bright smile, sweet smile, sunny smile, cake, warm light", "a cake, a bright smile, warm light"),
         ("a fox,", '"A fox, soft fur"', "a fox, soft fur"),
         ("a fox", "", "a fox"),
         ("a fox", "a fox", "a fox"),
@@ -297,7 +299,7 @@ def test_a_full_disk_fails_the_job_in_one_sentence_and_leaves_no_half_file(
 )
 def test_an_expanded_prompt_keeps_the_user_s_own_words_first(prompt: str, written: str, wanted: str) -> None:
     assert joined(prompt, written) == wanted
-    assert len(joined(prompt, "word, " * 500)) < 400
+    assert len(joined(prompt, ", ".join(f"unheard{chr(97 + n)}of thing{chr(97 + n)}" for n in range(26)))) < 200
 
 
 def test_a_prompt_that_the_text_model_cannot_write_is_refused(studio: ImageStudio) -> None:
@@ -316,6 +318,28 @@ def test_a_prompt_in_a_language_the_model_lacks_is_drawn_with_a_notice(studio: I
     snapshot = studio.finish(started.job_id)
     assert snapshot.status == "done" and snapshot.data["notices"][0]["values"]["other"] == "Fake"
     assert studio.imagine("一只红色的狐狸").notices == ()
+
+
+@pytest.mark.postgres
+def test_pictures_on_postgresql(tmp_path: Path) -> None:
+    start = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(start, "PNG")
+    wish = {"n": 2, "seed": 5, "picture": start.getvalue(), "key": "click"}
+    with running_cluster() as cluster:
+        url = cluster.create_database()
+        with image_studio(tmp_path, url=url) as studio:
+            studio.model.fail_at = 2
+            started = studio.imagine("一只红狐狸", **wish)
+            assert studio.finish(started.job_id).status == "failed"
+            assert studio.imagine("一只红狐狸", **wish) == started
+        with image_studio(tmp_path, url=url) as studio:
+            studio.image.resume(OWNER, started.job_id)
+            assert studio.finish(started.job_id).status == "done"
+            studio.feedback.prefer(OWNER, OWNER, started.creation_ids[0], [started.creation_ids[1]])
+            (batch,) = studio.image.recent(OWNER, OWNER)
+            assert batch.picked_id == started.creation_ids[0] and len(batch.creations) == 2
+            assert studio.library.search(OWNER, OWNER, CreationFilter(query="狐狸", kind="image")).total == 2
+            assert studio.finish(studio.image.reproduce(OWNER, started.creation_ids[0])).status == "done"
 
 
 def test_every_error_of_a_picture_has_its_code(studio: ImageStudio) -> None:
