@@ -37,7 +37,7 @@ from engine.services.image_records import (
     ImagineStarted,
     PictureFile,
 )
-from engine.services.image_rows import UNFINISHED, add_rows, batch_of, image_creation, options_again
+from engine.services.image_rows import UNFINISHED, add_rows, batch_of, image_creation, options_again, was_drawn
 from engine.services.image_settings import settings_from
 from engine.services.imaging import ImagineJob, Plan, RedrawJob, UpscaleJob, recorded_words
 from engine.services.notices import language_notice
@@ -172,7 +172,7 @@ class ImageService:
             inputs = inputs_of(uow, owner_id, creation)
         if creation.status in UNFINISHED:
             raise BusyError("These pictures are still being drawn; wait or stop them first.", key="error.image_running")
-        if creation.origin != "generated" or not creation.path or creation.media_name is None:
+        if creation.origin != "generated" or not creation.path or creation.media_name is None or not was_drawn(creation):
             text = "This picture has no recorded settings, so it cannot be drawn again: it was enlarged, imported or cut off."
             raise BadOptionError(text, key="error.image_no_path")
         spec, _ = self._catalog.require(owner_id, creation.model_id)

@@ -134,4 +134,4 @@ def same_pixels(one: Image, other: Image) -> bool:
 def final_size(params: Json) -> tuple[int, int]:
     """Pixels of the finished picture: as drawn, times `upscale`."""
     factor = int(params.get("upscale") or 1)
-    return int(params["width"]) * factor, int(params["height"]) * factor
+    return int(params.get("width") or 0) * factor, int(params.get("height") or 0) * factor

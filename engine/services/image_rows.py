@@ -17,6 +17,23 @@ from storage.records import CreationRecord, JobRecord, Json, Origin, PreferenceR
 from storage.unit_of_work import UnitOfWork
 
 UNFINISHED = ("queued", "running")
+_DRAWN = frozenset(
+    (
+        "style",
+        "width",
+        "height",
+        "preset",
+        "steps",
+        "guidance",
+        "scheduler",
+        "negative",
+        "strength",
+        "transparent",
+        "upscale",
+        "init",
+    )
+)
+"""Parameters that every picture has that was drawn here."""
 
 
 def add_rows(
@@ -82,10 +99,15 @@ def picked_of(ids: Sequence[str], preferences: Sequence[PreferenceRecord]) -> st
     return next((one.chosen_id for one in reversed(wins) if one.chosen_id not in beaten), None)
 
 
+def was_drawn(creation: CreationRecord) -> bool:
+    """Whether its row has everything that drawing needs."""
+    return creation.origin != "imported" and creation.params.keys() >= _DRAWN
+
+
 def options_again(creation: CreationRecord, n: int) -> ImagineOptions:
     """The options that made a Creation, for n more with new seeds. Raises BadOptionError for one that was not drawn here."""
     params: dict[str, Any] = dict(creation.params)
-    if "steps" not in params or creation.origin == "imported":
+    if not was_drawn(creation):
         raise BadOptionError("Only a picture that was drawn here can be varied.", key="error.vary_origin")
     enlarged = 1 if params.get("enlarged") else params["upscale"]
     return ImagineOptions(

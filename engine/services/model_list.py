@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import BadOptionError, NoModelError, NotFoundError
-from engine.image.drawing import MULTIPLE
+from engine.image.drawing import MULTIPLE, drawing_of
 from engine.image.schedulers import names_for
 from engine.models.catalog import Catalog, ModelSpec, ServerSource, Task, parse_source
 from engine.models.folder import inspect_folder
@@ -139,8 +140,17 @@ def _spec_of(record: ModelRecord) -> ModelSpec:
         size_bytes=int(config.get("size_bytes", 0)),
         memory_bytes=int(config.get("memory_bytes", 0)),
         context_length=int(config.get("context_length", 0)),
-        drawing=config.get("drawing") or {},
+        drawing=_known_drawing(config.get("drawing")),
     )
+
+
+def _known_drawing(value: object) -> Mapping[str, Any]:
+    """How an added image model draws; nothing when it is not said in a way that can be read (rows may come from a bundle)."""
+    try:
+        drawing_of(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    return value  # type: ignore[return-value]
 
 
 def _pipeline_config(folder: Path) -> dict[str, Any]:

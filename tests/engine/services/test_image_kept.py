@@ -267,6 +267,24 @@ def test_a_bundle_brings_pictures_and_what_they_were_made_from_to_another_studio
         assert len(there.files.names()) >= 2
 
 
+def test_a_picture_that_was_not_drawn_here_is_shown_and_not_drawn_again(studio: ImageStudio) -> None:
+    """What an older or another program's bundle may bring: a file, and nothing of how it was made."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    sha256 = studio.files.put("images/other.png", data.getvalue())
+    with studio.database.write() as uow:
+        media = {"media_name": "images/other.png", "media_sha256": sha256, "status": "done", "path": {"x": 1}}
+        other = uow.creations.add(OWNER, kind="image", prompt="p", model_id="fake", **media)
+        uow.commit()
+    for call in (studio.image.vary, studio.image.upscale, studio.image.reproduce):
+        with pytest.raises(BadOptionError, match="drawn here|recorded settings"):
+            call(OWNER, other.id)
+    assert read_labels(studio.image.export(OWNER, other.id, format="webp").data) is not None
+    assert studio.image.thumbnail(OWNER, other.id).is_file()
+    started = studio.imagine("as a painting", init_image=other.id)
+    assert studio.finish(started.job_id).status == "done"
+
+
 def test_a_full_disk_fails_the_job_in_one_sentence_and_leaves_no_half_file(
     studio: ImageStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,11 @@ def test_a_diffusers_pipeline_of_the_user_s_own_is_a_model_that_draws(shop: Shop
     assert drawing.schedulers == ("euler", "heun", "dpm++", "unipc")
     shop.service.set_default(OWNER, "image", card.id)
     assert shop.service.default("image") == card.id
+    with shop.database.write() as uow:
+        for number, odd in enumerate(({"colour": 1}, {"size": 5}, {"steps": {}}, "x", {"sizes": [[1]]})):
+            uow.models.add(OWNER, name=f"Odd {number}", task="image", source="local:/x", config={"drawing": odd})
+        uow.commit()
+    assert [spec.drawing for spec in shop.service.specs() if spec.name.startswith("Odd")] == [{}] * 5
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").rename(folder / "transformer" / "pytorch_model.bin")
     with pytest.raises(BadFileError, match="pickled"):
         shop.service.add_local(OWNER, folder)
