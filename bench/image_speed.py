@@ -22,6 +22,7 @@ import psutil
 
 from engine.bootstrap import ASSETS_DIR, build_studio
 from engine.image.drawing import PRESETS
+from engine.image.libraries import quiet
 from engine.models.catalog import STARTER_ENCODER_ID, STARTER_IMAGE_ID
 from engine.models.store import ModelStore
 from engine.settings import Settings
@@ -36,6 +37,7 @@ STYLES = tuple(f"style-{number}" for number in range(16))
 
 def write_untrained(folder: Path) -> None:
     """A model of the recipe's size with random weights."""
+    quiet()
     from engine.image.autoencoder import StickerAutoencoder
     from engine.image.chinese import ChineseEncoder
     from engine.image.upscaler import StickerUpscaler
