@@ -109,7 +109,7 @@ def test_keys_move_between_pages_and_show_themselves(studio: RunningStudio, open
     page = open_page(studio.url)
     page.locator("[role=tab][data-tab=write]").focus()
     page.keyboard.press("ArrowDown")
-    expect(page.locator("[role=tab][data-tab=library]")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("[role=tab][data-tab=images]")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("?")
     expect(page.locator("dialog .tm-keys")).to_be_visible()
     page.keyboard.press("Escape")
