@@ -114,7 +114,8 @@ Tastemaker.widgets.rail = (host) => {
   }
   Tastemaker.bus.on("page", drawModel);
 
-  function pickModel() {
+  async function pickModel() {
+    await refresh(); // a model that was added a moment ago is in the menu too
     const choose = async (id) => { state = await host.act("use_model", { model_id: id, task: task() }); draw(); Tastemaker.bus.emit("model", id); };
     const entries = inUse().models.map((one) => ({ label: one.name, note: one.note, checked: inUse().model && one.id === inUse().model.id, run: () => choose(one.id) }));
     entries.push({ label: t("frame.more_models"), icon: "models", run: () => Tastemaker.navigate("models") });
