@@ -3,9 +3,10 @@
     python -m bench.killed_training [--points 20] [--seed 7]
 
 The real program on the starter model and a tiny dataset. One run goes undisturbed; the others are cut off with kill -9, each at a
-random moment of its own part of that time, from the first millisecond to the last: the process that trains, and at every other
-point the studio too. Meanwhile somebody rates without a pause. Then the studio is started again if need be, the run is resumed
-through /train, and what came of it is compared with the undisturbed one. Knows the API, the child's folder and adapters' files.
+random moment of its own part of that run, from its start to its end: the process that trains, and at every other point the studio
+too. A moment is so far past so many events, so that it is the same place however busy the machine is. Meanwhile somebody rates
+without a pause. Then the studio is started again if need be, the run is resumed through /train, and what came of it is compared
+with the undisturbed one. Knows the API, the child's folder and adapters' files.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import psutil
 from gradio_client import Client, handle_file
 
 from engine.errors import BadFileError
+from engine.jobs.process import read_events
 from engine.training.artifact import verify
 from tests.browser.studio import RunningStudio
 from tests.starter import starter_models
@@ -128,6 +130,25 @@ def adapter_of(data_dir: Path, folders: set[str]) -> str:
         raise SystemExit(f"half an adapter: {error}") from error
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """When each event of the undisturbed run came, in seconds after its start."""
+
+    times_s: tuple[float, ...]
+
+    def wait_for(self, part: float, events: Path, started_s: float) -> None:
+        """Wait until another run is as far as the undisturbed one was after `part` of its time."""
+        moment_s = part * self.times_s[-1]
+        passed = sum(time_s <= moment_s for time_s in self.times_s)
+        while passed and len(read_events(events)[0]) < passed:
+            if time.time() - started_s > PATIENCE_S:
+                raise SystemExit("the run comes to a standstill")
+            time.sleep(0.02)
+        before_s = self.times_s[passed - 1] if passed else 0.0
+        pace = (time.time() - started_s) / before_s if before_s else 1.0
+        time.sleep((moment_s - before_s) * pace)
+
+
 @dataclass
 class Bench:
     """One data folder, and the studio that is killed and started again on it."""
@@ -137,7 +158,7 @@ class Bench:
     client: Client = field(init=False)
     rater: Rater = field(init=False)
     dataset_id: str = ""
-    whole_s: float = 0.0
+    timeline: Timeline = field(init=False)
     sha256: str = ""
 
     def begin(self, folder: Path) -> None:
@@ -149,13 +170,18 @@ class Bench:
         items = self.client.predict("", {}, 1, api_name="/library")["items"]
         self.rater = Rater(self.client, [item["id"] for item in items], self.random)
         self.dataset_id = self.client.predict({"kind": "dpo"}, api_name="/dataset")["dataset_id"]
-        started = time.monotonic()
-        state = wait(self.client, self.train())
+        started_s = time.time()
+        run_id = self.train()
+        state = wait(self.client, run_id)
         if state["status"] != "done":
             raise SystemExit(f"the undisturbed run ended so: {state['error']}")
-        self.whole_s = time.monotonic() - started
+        self.timeline = Timeline(tuple(event["t"] - started_s for event in read_events(self.events_of(run_id))[0]))
         self.sha256 = adapter_of(self.studio.data_dir, set())
-        print(f"undisturbed: {self.whole_s:.0f} s", flush=True)
+        print(f"undisturbed: {self.timeline.times_s[-1]:.0f} s", flush=True)
+
+    def events_of(self, run_id: str) -> Path:
+        """Where a run's process writes its events."""
+        return self.studio.data_dir / "runs" / run_id / "events.jsonl"
 
     def connect(self) -> None:
         """Talk to the studio that runs now."""
@@ -170,11 +196,11 @@ class Bench:
     def point(self, part: float, *, with_studio: bool) -> dict[str, Any]:
         """Cut a run off after `part` of the time, and go on with it; what came of it."""
         there = {path.name for path in (self.studio.data_dir / "adapters").glob("*")}
-        run_id, over = self.train(), threading.Event()
+        started_s, run_id, over = time.time(), self.train(), threading.Event()
         self.rater.client = self.client
         rating = threading.Thread(target=self.rater.rate_until, args=(over,))
         rating.start()
-        time.sleep(part * self.whole_s)
+        self.timeline.wait_for(part, self.events_of(run_id), started_s)
         before = ask(self.client, run_id)
         cut_off(self.studio, run_id, with_studio=with_studio)
         over.set()
@@ -188,7 +214,7 @@ class Bench:
             self.client.predict({"resume": run_id}, api_name="/train")
             state = wait(self.client, run_id)
         return {
-            "at": f"{before['phase'] or before['status']} {before['step'] or 0}",
+            "at": f"{before['phase'] or before['status']} {before['step'] or 0}" if before["status"] != "done" else "the end",
             "resumed": state["status"] == "done",
             "error": state["error"],
             "same": (early or adapter_of(self.studio.data_dir, there)) == self.sha256,
