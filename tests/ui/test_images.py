@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from engine.bootstrap import Overrides, build_studio
 from engine.errors import BadFileError, BadOptionError, NotFoundError
+from engine.services import expansion
 from engine.settings import Settings
 from engine.studio import Studio
 from engine.types import WriteRequest
@@ -219,10 +221,11 @@ def test_what_is_no_picture_has_no_address_here(page: ImagesPage, studio: Studio
             ask(page, "item", id=creation_id)
 
 
-def test_the_text_model_s_detail_is_polled_to_its_end(page: ImagesPage, studio: Studio) -> None:
+def test_the_text_model_s_detail_is_polled_to_its_end(page: ImagesPage, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expansion, "_SAMPLING", replace(expansion._SAMPLING, max_new_tokens=4))
     added = studio.models.add_server(LOCAL_OWNER, "scripted", "http://127.0.0.1:9/v1", "scripted", "")
     studio.models.set_default(LOCAL_OWNER, "text", added.id)
     job_id = ask(page, "expand", prompt="a fox", key="k")["job_id"]
     wait_for(lambda: ask(page, "expanded", job_id=job_id)["done"])
     ended = ask(page, "expanded", job_id=job_id)
-    assert ended["ok"] and len(ended["text"]) > len("a fox") and ended["error"] is None
+    assert ended == {"text": "a fox, seed0 w2 w3 w4", "done": True, "ok": True, "error": None}

@@ -102,7 +102,8 @@ def test_stop_keeps_what_was_written_and_a_new_run_starts_at_once(studio: TextSt
     first = studio.write("one two three four")
     studio.model.release(2)
     wait_for(lambda: _text(studio.runner.snapshot(first.job_id)) == "one two ")
-    assert studio.jobs.cancel(OWNER, first.job_id) == "cancelled"
+    studio.jobs.cancel(OWNER, first.job_id)
+    assert studio.finish(first).status == "cancelled"
     second = studio.write("five six", seed=1)
     studio.model.release(20)
     assert studio.finish(second).status == "done"

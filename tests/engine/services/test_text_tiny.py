@@ -55,7 +55,8 @@ def test_every_answer_of_a_conversation_comes_again(studio: TextStudio) -> None:
 def test_a_stopped_answer_and_what_goes_on_from_it_come_again(studio: TextStudio) -> None:
     started = studio.write("count to a million", max_new_tokens=3000)
     wait_for(lambda: studio.runner.snapshot(started.job_id).data["creations"][0]["tokens"] > 5)  # type: ignore[union-attr]
-    assert studio.jobs.cancel(OWNER, started.job_id) == "cancelled"
+    studio.jobs.cancel(OWNER, started.job_id)
+    assert studio.finish(started).status == "cancelled"
     stopped = studio.row(started.creation_ids[0])
     assert stopped.status == "cancelled"
     assert 5 < (stopped.output_tokens or 0) < 3000
