@@ -21,6 +21,7 @@ MAX_FUNCTION_LINES = 80
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "shared", "misc", "base"}
 COMPUTE = (
     "engine.image",
+    "engine.summary",
     "engine.text",
     "engine.models",
     "engine.jobs",
