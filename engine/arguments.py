@@ -38,6 +38,11 @@ FLAGS: dict[str, dict[str, Any]] = {
     "auth": {"metavar": "USER:PASS|FILE", "help": "who may log in to the shared studio (not in this version)"},
     "offline": {"action": "store_true", "help": "never use the network"},
     "no_browser": {"action": "store_true", "help": "do not open the browser"},
+    "read_pages": {"type": int, "metavar": "N", "help": "pages that are read of one PDF (500)"},
+    "read_text_mb": {"type": float, "metavar": "MB", "help": "text that is read of one document (5)"},
+    "read_seconds": {"type": float, "metavar": "S", "help": "time that reading one document may take (60)"},
+    "read_memory_mb": {"type": int, "metavar": "MB", "help": "memory that reading documents may take (1024)"},
+    "read_urls": {"action": "store_true", "help": "let summaries fetch a web page from its address"},
     "lang": {"choices": ("en", "zh"), "help": "language of the pages (the browser's)"},
 }
 """Flag → how argparse takes it. What is not given stays away, so that the environment and the defaults are used."""

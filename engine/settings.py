@@ -46,6 +46,17 @@ class Settings(BaseSettings):
     lang: Literal["en", "zh"] | None = None
     """Language of the pages when the user has not chosen one; None = the browser's."""
 
+    read_pages: int = Field(default=500, ge=1, le=100_000)
+    """Pages that are read of one PDF."""
+    read_text_mb: float = Field(default=5.0, gt=0, le=1_000)
+    """Text that is read of one document, in MB of UTF-8."""
+    read_seconds: float = Field(default=60.0, ge=1, le=86_400)
+    """Time that reading one document may take."""
+    read_memory_mb: int = Field(default=1_024, ge=512, le=1_048_576)
+    """Memory that the process which reads documents may take."""
+    read_urls: bool = False
+    """Offer to fetch a web page from its address, when the studio is used on this machine only."""
+
     @field_validator("data_dir", "models_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from uuid import uuid4
 
 import engine
-from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError, StudioError
+from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError, StudioError, TooLongError
 
 ChildEvent: TypeAlias = Mapping[str, Any]
 Word: TypeAlias = Literal["stop", "cancel", "wait", ""]
@@ -34,7 +34,8 @@ WAIT_FRESH_S: Final = 5.0
 """How long one "wait" counts; whoever wants a longer one repeats it."""
 FINAL_EVENTS: Final = frozenset({"done", "failed", "interrupted", "cancelled"})
 _ERRORS: Final[Mapping[str, type[StudioError]]] = {
-    kind.code: kind for kind in (StudioError, BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError)
+    kind.code: kind
+    for kind in (StudioError, BadFileError, BadOptionError, BusyError, NoModelError, NotEnoughDataError, TooLongError)
 }
 _LOCK_S = 10.0
 _WORDS: Final[tuple[Word, ...]] = ("stop", "cancel", "wait")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.jobs.runner import JobContext
+from engine.language import language_of
 from engine.services.draft import storable
-from engine.services.notices import language_of
 from engine.services.writing import TextHost
 from engine.text.model import GenerateRequest, Message, Sampling
 from storage.records import Json

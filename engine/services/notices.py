@@ -1,19 +1,16 @@
 """What a person should know about an answer although nothing is wrong: one sentence each, in English and by key.
 
-Knows prompts' scripts, the catalogue's languages and what was cut to fit; knows no database and no page.
+Knows the catalogue's languages and what was cut to fit; knows no database and no page.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from engine.language import language_of as language_of  # a prompt's language is asked for here too
 from storage.records import Json
-
-MIN_SCRIPT_SHARE = 0.2
-"""Share of the letters from which a prompt counts as written in that script: a quoted name alone does not."""
 
 LANGUAGE_NAMES: Mapping[str, str] = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean"}
 
@@ -50,34 +47,6 @@ class SpeaksLanguages(Protocol):
     @property
     def languages(self) -> Sequence[str]:
         """ISO 639-1 codes; empty = not known."""
-
-
-def language_of(text: str) -> str | None:
-    """ "zh", "ja" or "ko" when enough of the letters are of that script, None for everything else.
-
-    Kana make a text Japanese even among Han characters.
-    """
-    counts = {"han": 0, "kana": 0, "hangul": 0}
-    letters = 0
-    for character in text[:4000]:  # the beginning tells
-        if not character.isalpha():
-            continue
-        letters += 1
-        if character.isascii():
-            continue
-        name = unicodedata.name(character, "")
-        if name.startswith("CJK"):
-            counts["han"] += 1
-        elif name.startswith(("HIRAGANA", "KATAKANA")):
-            counts["kana"] += 1
-        elif name.startswith("HANGUL"):
-            counts["hangul"] += 1
-    enough = max(1.0, MIN_SCRIPT_SHARE * letters)
-    if counts["hangul"] >= enough:
-        return "ko"
-    if counts["han"] + counts["kana"] < enough:
-        return None
-    return "ja" if counts["kana"] >= max(1.0, 0.1 * counts["han"]) else "zh"
 
 
 def language_notice(

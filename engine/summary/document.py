@@ -93,5 +93,5 @@ class Document:
 
 
 def count_words(text: str) -> int:
-    """Number of words; each character is one in scripts without spaces (Chinese, Japanese, Thai), punctuation counts for nothing."""
+    """Number of words; each character is one in scripts without spaces (Chinese, Japanese, Thai). Punctuation is none."""
     return sum(1 for _ in _WORD.finditer(text))
