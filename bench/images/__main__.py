@@ -162,7 +162,7 @@ def main() -> None:
     catalog = load_catalog(Path(__file__).resolve().parents[2] / "assets" / "models.yaml")
     encoder = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
     names = {item.concept: item.names["en"] for item in data.items}
-    vectors = dict(zip(names, sentence_vectors(encoder.states(list(names.values()), MAX_TOKENS)), strict=True))
+    vectors = dict(zip(names, sentence_vectors(encoder.states(list(names.values()), MAX_TOKENS, together=True)), strict=True))
     judge = load_judge(data, vectors, asked.work / "judge.pt", asked.epochs)
     bench = Bench(data, StickerModel("sticker", asked.model, encoder, "cpu"), judge, steps=asked.steps, guidance=asked.guidance)
     bench.grids(asked.work)

@@ -373,10 +373,10 @@ class HostedWords:
         self._host = host
         self.width = _ENCODER_WIDTH
 
-    def states(self, texts: Sequence[str], max_tokens: int) -> Tensor:
+    def states(self, texts: Sequence[str], max_tokens: int, *, together: bool = False) -> Tensor:
         """See engine.image.prompts.WordEncoder. Raises NoModelError when the encoder is not installed."""
         with self._host.use_encoder() as encoder:
-            return encoder.states(texts, max_tokens)
+            return encoder.states(texts, max_tokens, together=together)
 
 
 def _wrong_task(spec: ModelSpec, task: Task) -> NoModelError:

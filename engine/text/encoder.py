@@ -7,6 +7,7 @@ ratings, no device but the CPU and no database.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 P = ParamSpec("P")
+TOGETHER = 128
+"""Texts of one length in one batch."""
 MAX_TOKENS = 256
 """What all-MiniLM-L6-v2 was trained with; what is longer is cut."""
 _LINEARS = {
@@ -83,12 +86,13 @@ class TextEncoder:
         """
         return self._run(self._encode, texts).numpy()
 
-    def states(self, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+    def states(self, texts: Sequence[str], max_tokens: int, *, together: bool = False) -> torch.Tensor:
         """The vector of each token, in order: float32 [texts, max_tokens, width]; zeros after a text's end, the rest is cut.
 
-        Raises BusyError once the encoder is closed.
+        `together` computes texts of the same length in one batch: many times faster for many texts, but the last bits of a
+        vector then depend on its neighbours. Raises BusyError once the encoder is closed.
         """
-        return self._run(self._states, texts, max_tokens)
+        return self._run(self._states, texts, max_tokens, TOGETHER if together else 1)
 
     def close(self) -> None:
         """Finish what is being computed and let go of the weights."""
@@ -103,13 +107,18 @@ class TextEncoder:
             raise BusyError("This model is being unloaded. Try again.", key="error.model_unloading") from error
         return future.result()
 
-    def _states(self, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+    def _states(self, texts: Sequence[str], max_tokens: int, rows: int) -> torch.Tensor:
         states = torch.zeros(len(texts), max_tokens, self.width)
+        by_length = defaultdict[int, list[tuple[int, list[int]]]](list)
+        for number, encoding in enumerate(self._tokenizer.encode_batch_fast(list(texts))):
+            ids = encoding.ids[:max_tokens]
+            by_length[len(ids)].append((number, ids))
+        by_length.pop(0, None)
         with torch.inference_mode():
-            for number, text in enumerate(texts):
-                ids = self._tokenizer.encode(text).ids[:max_tokens]
-                if ids:
-                    states[number, : len(ids)] = self._forward(torch.tensor(ids))
+            for length, found in by_length.items():
+                for start in range(0, len(found), rows):
+                    numbers, ids_of = zip(*found[start : start + rows], strict=True)
+                    states[list(numbers), :length] = self._forward(torch.tensor(ids_of))
         return states
 
     def _encode(self, texts: Sequence[str]) -> torch.Tensor:
@@ -118,7 +127,7 @@ class TextEncoder:
             for number, text in enumerate(texts):
                 ids = self._tokenizer.encode(text).ids
                 if ids:
-                    vectors[number] = F.normalize(self._forward(torch.tensor(ids)).mean(0), dim=0)
+                    vectors[number] = F.normalize(self._forward(torch.tensor([ids]))[0].mean(0), dim=0)
         return vectors
 
     def _read(self, read: TensorReader, config: Mapping[str, Any]) -> None:
@@ -141,15 +150,16 @@ class TextEncoder:
             self._layers.append(_Layer(linears, *norms))
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Hidden states after the last layer, [tokens, width]."""
-        count, width = len(ids), self.width
+        """Hidden states after the last layer, [texts, tokens, width], of ids [texts, tokens]."""
+        texts, count, width = *ids.shape, self.width
         x = self._normed(self._words[ids] + self._places[:count], self._norm)
         for layer in self._layers:
             linear = layer.linears
             query, key, value = (
-                F.linear(x, *linear[name]).view(1, count, self._heads, -1).transpose(1, 2) for name in ("query", "key", "value")
+                F.linear(x, *linear[name]).view(texts, count, self._heads, -1).transpose(1, 2)
+                for name in ("query", "key", "value")
             )
-            seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(count, width)
+            seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(texts, count, width)
             x = self._normed(x + F.linear(seen, *linear["attention_out"]), layer.attention_norm)
             inner = F.gelu(F.linear(x, *linear["up"]))
             x = self._normed(x + F.linear(inner, *linear["down"]), layer.output_norm)

@@ -22,7 +22,7 @@ class Words:
 
     width = 384
 
-    def states(self, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+    def states(self, texts: Sequence[str], max_tokens: int, *, together: bool = False) -> torch.Tensor:
         found = torch.zeros(len(texts), max_tokens, self.width)
         for row, text in enumerate(texts):
             for place, word in enumerate(text.split()[:max_tokens]):

@@ -69,6 +69,16 @@ def test_a_text_has_one_vector_whatever_stands_beside_it(folder: Path) -> None:
         encoder.encode(TEXTS)
 
 
+def test_many_texts_together_have_the_same_states_but_for_the_last_bits(folder: Path) -> None:
+    encoder = TextEncoder(spec_of(folder), folder)
+    texts = ["a fox", "the red fox", "a cat", "", "the red cat", "a fox in the rain that went on for days"]
+    alone, together = encoder.states(texts, 6), encoder.states(texts, 6, together=True)
+    assert together.shape == (len(texts), 6, encoder.width)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert not together[3].any()
+    encoder.close()
+
+
 def test_damaged_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

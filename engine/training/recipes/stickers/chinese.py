@@ -39,7 +39,7 @@ def train(data: Stickers, english: WordEncoder, work: Work, steps: int, seed: in
     place = {text: number for number, text in enumerate(unique)}
     meant = torch.tensor([place[text] for _, text in pairs])
     work.log(NAME, pairs=len(pairs), english=len(unique))
-    vectors = sentence_vectors(english.states(unique, MAX_TOKENS))
+    vectors = sentence_vectors(english.states(unique, MAX_TOKENS, together=True))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
     model.train()
     for step in range(steps):

@@ -93,13 +93,13 @@ def _pictures(data: Stickers) -> tuple[list[tuple[Pixels, Sticker]], list[tuple[
 
 def _tokens(texts: Sequence[str], encoder: PromptEncoder, work: Work) -> tuple[Tensor, Tensor]:
     ends, found = [0], []
-    for start in range(0, len(texts), 512):
-        states, _ = encoder.texts(texts[start : start + 512])
+    for start in range(0, len(texts), 4096):
+        states, _ = encoder.texts(texts[start : start + 4096], together=True)
         for row in states:
             count = int((row != 0).any(-1).sum())
             ends.append(ends[-1] + count)
             found.append(row[:count].half())
-        if start % 10240 == 0:
+        if start % 40960 == 0:
             work.log("prepare", captions=start, of=len(texts))
     return torch.tensor(ends), torch.cat(found)
 
