@@ -46,8 +46,9 @@ def train(data: Stickers, english: WordEncoder, work: Work, steps: int, seed: in
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step / steps, RATE)
         chosen = torch.randint(len(pairs), (BATCH,))
-        states, _ = model(_roughened(rows[chosen]))
-        said, wanted = sentence_vectors(states), vectors[meant[chosen]]
+        with work.autocast():
+            states, _ = model(_roughened(rows[chosen]))
+        said, wanted = sentence_vectors(states.float()), vectors[meant[chosen]]
         scores = said @ wanted.T / TEMPERATURE
         same = meant[chosen][:, None] == meant[chosen][None]
         scores = scores.masked_fill(same & ~torch.eye(BATCH, dtype=torch.bool), -1e4)
