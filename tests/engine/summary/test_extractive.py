@@ -125,13 +125,10 @@ def test_a_long_summary_is_made_part_by_part() -> None:
 
 
 def test_headings_and_questions_give_way() -> None:
-    lines = [
-        "Costs of the bridge and its repairs in the county",
-        "What will the bridge repairs cost the county?",
-        *[s.capitalize() + "." for s in TOPICS.values()],
-    ]
-    source = Source("\n\n".join(lines))
-    texts = said([source], extract([source], Length(sentences=3)))
+    heading = "Bridge and river, mill and sand, costs and county"
+    question = "Did the river wash sand from under the bridge near the mill?"
+    source = Source(f"{heading}\n\n{question} {essay(30)}")
+    texts = said([source], extract([source], Length(sentences=6)))
     assert all(text.endswith(".") for text in texts)
 
 
