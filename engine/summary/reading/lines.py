@@ -16,6 +16,9 @@ _LIST_MARK: Final = re.compile(
 )
 _WIDE: Final = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _DIVIDED: Final = re.compile(r"([^\W\d_]{2,})[-\u2010]$")
+_DIVIDED_MAX: Final = 60
+_HEADING: Final = re.compile(r"\d{1,2}(?:\.\d{1,3}){0,4}\.?\s+[^\W\d_a-z]")
+"""A numbered one."""
 _WORD_START: Final = re.compile(r"[^\W\d_]+")
 _PAGE_NUMBER: Final = re.compile(
     r"(?:page|p\.|seite|pág\.?)?\s*[-–—\[(|/]*\s*(?:\d{1,5}|[ivxlcdm]{1,7})\s*(?:(?:of|/|von|de|-)\s*\d{1,5})?\s*[-–—\])|/]*"
@@ -38,6 +41,8 @@ _EDGE_LINES: Final = 2
 _REPEATS_SHARE: Final = 0.3
 """Share of the pages from which a line is a header: left and right pages may carry different ones."""
 _REPEATS_MIN: Final = 3
+_REPEATS_MAX: Final = 6
+"""Pages that always are enough: each chapter may have a header of its own."""
 _FULL_LINE_SHARE: Final = 0.72
 """Length, of a full line's, from which a line may go on in the next one."""
 _WRAP_MIN: Final = 36
@@ -69,7 +74,7 @@ def without_repeats(pages: Sequence[Sequence[str]]) -> tuple[list[list[str]], tu
         for shape, line in {_shape(page[i]): page[i] for edge in _edges(page) for i in edge}.items():
             counts[shape] += 1
             first.setdefault(shape, line)
-    needed = max(_REPEATS_MIN, _REPEATS_SHARE * len(pages))
+    needed = max(_REPEATS_MIN, min(_REPEATS_MAX, _REPEATS_SHARE * len(pages)))
     repeated = {shape for shape, count in counts.items() if count >= needed and not _PAGE_NUMBER.fullmatch(first[shape])}
     kept: list[list[str]] = []
     numbers = 0
@@ -122,8 +127,10 @@ def goes_on(line: str, following: str, width: int) -> bool:
     """Whether the sentence of a line goes on in the next one."""
     if _LIST_MARK.match(following):
         return False
-    if _DIVIDED.search(line) and following[:1].islower():
+    if following[:1].islower() and _divided(line):
         return True
+    if line.endswith(_TERMINAL) and _HEADING.match(following) and width_of(following) < _FULL_LINE_SHARE * width:
+        return False
     if width and width_of(line) < _FULL_LINE_SHARE * width:
         # A short line ends its paragraph, unless the next word is in the middle of a sentence.
         return following[:1].islower() and not line.endswith(_TERMINAL)
@@ -132,7 +139,7 @@ def goes_on(line: str, following: str, width: int) -> bool:
 
 def join(line: str, following: str, words: frozenset[str]) -> str:
     """One line out of two."""
-    divided = _DIVIDED.search(line)
+    divided = _divided(line)
     if divided and following[:1].islower():
         start = _WORD_START.match(following)
         rest = start.group() if start else ""
@@ -169,6 +176,12 @@ def _of_block(block: list[str], width: int, words: frozenset[str]) -> Iterator[s
             run.append(line)
     if run:
         yield "\n".join(run)
+
+
+def _divided(line: str) -> re.Match[str] | None:
+    """The first part of a word that was divided at the end of this line."""
+    # Most lines do not end so, and searching in a long one is slow.
+    return _DIVIDED.search(line, max(0, len(line) - _DIVIDED_MAX)) if line.endswith(("-", "\u2010")) else None
 
 
 def _is_prose(line: str) -> bool:

@@ -73,6 +73,11 @@ def test_a_word_divided_at_a_line_end_is_whole_again_and_a_hyphen_of_its_own_sta
     assert "bridge examination is" in text and "a well-known fact" in text
 
 
+def test_a_numbered_heading_is_no_part_of_the_sentence_before_it() -> None:
+    lines = [*PROSE, "2.1 The costs", *PROSE]
+    assert read(papers.pdf([lines]), "a.pdf").text == f"{' '.join(PROSE)}\n\n2.1 The costs\n\n{' '.join(PROSE)}"
+
+
 def test_pages_without_text_are_named() -> None:
     document = read(papers.pdf([PROSE, [], [], PROSE[:1], []]), "a.pdf")
     assert [one.values["pages"] for one in document.skipped if one.key == "notice.read_page_bare"] == ["2–3, 5"]
