@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -146,6 +147,20 @@ def test_nothing_is_written_twice() -> None:
     assert not repeated
     of_texts = Counter(chain.from_iterable(runs(read(path)["text"], read(path)["language"], 12) for path in FILES))
     assert not [run for run, count in of_texts.items() if count > 1]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_likeness_to_the_text_does_not_tell_supported_claims(language: str) -> None:
+    """The mean share of a claim's words (zh: pairs of characters) that also stand in the text, supported against altered."""
+    length = 1 if language == "en" else 2
+    shares: dict[bool, list[float]] = {True: [], False: []}
+    for document in (read(path) for path in FILES):
+        if document["language"] == language:
+            of_text = runs(document["text"], language, length)
+            for claim in document["claims"]:
+                found = runs(claim["text"], language, length)
+                shares[claim["supported"]].append(len(found & of_text) / len(found))
+    assert mean(shares[True]) == pytest.approx(mean(shares[False]), abs=0.06)
 
 
 def test_claims_of_each_change() -> None:
