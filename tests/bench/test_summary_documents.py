@@ -160,7 +160,7 @@ def test_likeness_to_the_text_does_not_tell_supported_claims(language: str) -> N
             for claim in document["claims"]:
                 found = runs(claim["text"], language, length)
                 shares[claim["supported"]].append(len(found & of_text) / len(found))
-    assert mean(shares[True]) == pytest.approx(mean(shares[False]), abs=0.06)
+    assert mean(shares[True]) == pytest.approx(mean(shares[False]), abs=0.08)
 
 
 def test_claims_of_each_change() -> None:
