@@ -112,14 +112,25 @@ def bleu(answer: str, references: Sequence[str]) -> float:
 
 def rouge_l(answer: str, references: Sequence[str]) -> float:
     """F of the longest common subsequence of words (rouge-score) with the closest reference, 0 … 1."""
+    return rouge(answer, references)["rouge_l"]
+
+
+def rouge(answer: str, references: Sequence[str]) -> dict[str, float]:
+    """`rouge_1`, `rouge_2` and `rouge_l` (rouge-score, F, 0 … 1), each with the reference it is closest to.
+
+    Words without stemming; in scripts without spaces characters. Lin, "ROUGE: A Package for Automatic Evaluation of Summaries",
+    ACL 2004.
+    """
     from rouge_score.rouge_scorer import RougeScorer
 
     class Words:
         def tokenize(self, text: str) -> list[str]:
             return words(text)
 
-    scorer = RougeScorer(["rougeL"], tokenizer=Words())
-    return max((float(scorer.score(reference, answer)["rougeL"].fmeasure) for reference in references), default=0.0)
+    kinds = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l"}
+    scorer = RougeScorer(list(kinds), tokenizer=Words())
+    found = [scorer.score(reference, answer) for reference in references]
+    return {name: max((float(one[kind].fmeasure) for one in found), default=0.0) for kind, name in kinds.items()}
 
 
 def answer_figures(

@@ -1,0 +1,1 @@
+"""How good summaries and their checks are, on documents written for it."""

@@ -1,0 +1,114 @@
+"""Fit the weights that judge whether a sentence has support: `python -m bench.summary.fit_support`.
+
+Only documents marked "dev". True are their true claims, the sentences of their references and some of their own sentences word
+for word; false are their altered claims and some claims about other documents. The sign of every weight is fixed. The bias is set
+where, each document judged by weights fitted on the others, at most FALSE_ALARMS of the true claims and reference sentences are
+doubted. Writes assets/summary_support.json.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.summary.evaluation_set import Example, examples, starter_encode
+from engine.jobs.job import CancelToken
+from engine.summary.alignment import FEATURES, SourceIndex
+from engine.summary.extractive import Encode
+from engine.summary.sentences import sentence_spans
+from engine.summary.support import WEIGHTS_PATH
+
+FALSE_ALARMS = 0.13
+RIDGE = 0.003
+STEPS = 1500
+RATE = 1.0
+SPEAK_FOR = frozenset({"meaning", "shared_best", "soft_around"})
+COPIES = 4
+STRANGERS = 3
+WEIGHT = {"copy": 0.5, "stranger": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One judged sentence: `kind` is what was altered, "true", "reference", "copy" or "stranger"."""
+
+    document: int
+    kind: str
+    is_false: bool
+    figures: npt.NDArray[np.float64]
+
+
+def rows_of(found: Sequence[Example], encode: Encode | None) -> list[Row]:
+    """Everything there is to learn from."""
+    chance = random.Random(0)
+    rows = []
+    for number, one in enumerate(found):
+        index = SourceIndex([one], encode, CancelToken())
+        own = [one.text[start:end] for start, end in sentence_spans(one.text) if end - start > 20]
+        said = [(claim.change or "true", not claim.supported, claim.text) for claim in one.claims]
+        said += [("reference", False, one.reference[start:end]) for start, end in sentence_spans(one.reference)]
+        said += [("copy", False, text) for text in chance.sample(own, COPIES)]
+        other = found[(number + 1) % len(found)]
+        said += [("stranger", True, claim.text) for claim in chance.sample(other.claims, STRANGERS)]
+        rows += [Row(number, kind, is_false, index.align(text).figures) for kind, is_false, text in said]
+    return rows
+
+
+def fit(rows: Sequence[Row]) -> tuple[float, npt.NDArray[np.float64]]:
+    """(bias, weights) by projected gradient descent."""
+    figures = np.stack([row.figures for row in rows])
+    is_false = np.array([row.is_false for row in rows], float)
+    weight = np.array([WEIGHT.get(row.kind, 1.0) for row in rows])
+    signs = np.array([-1.0 if name in SPEAK_FOR else 1.0 for name in FEATURES])
+    bias, weights = 0.0, np.zeros(len(FEATURES))
+    for _ in range(STEPS):
+        wrong = weight * (1 / (1 + np.exp(-(figures @ weights + bias))) - is_false) / weight.sum()
+        weights = weights - RATE * (wrong @ figures + RIDGE * weights)
+        weights = np.where(weights * signs < 0, 0, weights)
+        bias -= RATE * float(wrong.sum())
+    return bias, weights
+
+
+def left_out(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+    """The score of each row by weights that have not seen its document."""
+    scores = np.zeros(len(rows))
+    for document in {row.document for row in rows}:
+        bias, weights = fit([row for row in rows if row.document != document])
+        for place, row in enumerate(rows):
+            if row.document == document:
+                scores[place] = row.figures @ weights + bias
+    return scores
+
+
+def threshold(rows: Sequence[Row], scores: npt.NDArray[np.float64]) -> float:
+    """The score above which no more than FALSE_ALARMS of what is true lies."""
+    honest = np.sort([score for row, score in zip(rows, scores, strict=True) if row.kind in ("true", "reference")])
+    return float(honest[int(np.ceil((1 - FALSE_ALARMS) * len(honest))) - 1]) + 1e-6
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    encode = starter_encode()
+    models = {}
+    for name, language, is_encoded in (("en", "en", True), ("terms", "en", False), ("zh", "zh", False)):
+        rows = rows_of(examples("dev", language), encode if is_encoded else None)
+        scores = left_out(rows)
+        limit = threshold(rows, scores)
+        bias, weights = fit(rows)
+        kept = {key: round(float(value), 4) for key, value in zip(FEATURES, weights, strict=True) if abs(value) > 1e-4}
+        models[name] = {"bias": round(bias - limit, 4), "weights": kept}
+        print(f"{name}: documents left out in turn, doubted")
+        for kind in dict.fromkeys(row.kind for row in rows):
+            doubted = [score > limit for row, score in zip(rows, scores, strict=True) if row.kind == kind]
+            print(f"  {kind:12}{np.mean(doubted):6.0%} of {len(doubted)}")
+    WEIGHTS_PATH.write_text(json.dumps(models, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Whether a summary is backed by its documents: for every sentence its sources, and whether what it says stands there.
+
+A small logistic regression over the readable figures of `alignment` decides; its weights (assets/summary_support.json) are fitted
+by `python -m bench.summary.fit_support` on documents marked "dev". Their signs are fixed: likeness to the source can only speak
+for a sentence, a number or a name from elsewhere only against it, so that what it learned can be read. It does not reason: it
+misses an invention that is made of the document's own words. Knows texts and a function that encodes them; knows no database.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import exp
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.jobs.job import CancelToken
+from engine.summary.alignment import FEATURES, SourceIndex
+from engine.summary.extractive import Encode, Text
+from engine.summary.sentences import sentence_spans
+
+Flag: TypeAlias = Literal["number", "name", "negation"]
+WEIGHTS_PATH: Final = Path(__file__).resolve().parent.parent.parent / "assets" / "summary_support.json"
+THRESHOLD: Final = 0.5
+_ITEM: Final = re.compile(r"^\s*(?:[-*•·–—]|#{1,6}|\(?\d{1,2}[.)、])\s*")
+_LOOSE: Final = re.compile(r"[\s\W]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLink:
+    """One passage that a sentence may come from: `documents[document].text[start:end]`; `score` is its fit, 0 … 1."""
+
+    document: int
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSentence:
+    """One sentence of a summary, `summary[start:end]`."""
+
+    text: str
+    start: int
+    end: int
+    sources: tuple[SourceLink, ...]
+    """Best first; empty when nothing fits at all."""
+    supported: bool
+    doubt: float
+    """Estimated probability that the documents do not say it, 0 … 1."""
+    flags: tuple[Flag, ...]
+    """A number or a name that occurs in no document; "negation": the likeliest source says the opposite."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupportModel:
+    """Weights by name of the figure."""
+
+    bias: float
+    weights: Mapping[str, float]
+
+    def doubt(self, figures: npt.NDArray[np.float64]) -> float:
+        """Probability that a sentence with these figures has no support."""
+        total = self.bias + sum(self.weights.get(name, 0.0) * float(value) for name, value in zip(FEATURES, figures, strict=True))
+        return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+
+
+def judge(
+    summary: str, documents: Sequence[Text], *, encode: Encode | None = None, cancel: CancelToken | None = None
+) -> tuple[JudgedSentence, ...]:
+    """Judge every sentence of a summary, in order. Raises CancelledError when `cancel` says so.
+
+    Without `encode`, and in languages that the encoder does not know, shared terms alone decide.
+    """
+    index = SourceIndex(documents, encode, cancel or CancelToken())
+    model = support_model(model_name(index))
+    whole = [_loose(one.text) for one in documents]
+    return tuple(_judged(summary, start, end, index, model, whole) for start, end in sentence_spans(summary))
+
+
+def model_name(index: SourceIndex) -> str:
+    """Which weights judge by this index: "zh", "en" with an encoder, or "terms"."""
+    return "zh" if index.language == "zh" else "en" if index.has_encoder else "terms"
+
+
+def support_model(name: str) -> SupportModel:
+    """The fitted weights of that name."""
+    found = _read(WEIGHTS_PATH)[name]
+    return SupportModel(float(found["bias"]), {key: float(value) for key, value in found["weights"].items()})
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _judged(summary: str, start: int, end: int, index: SourceIndex, model: SupportModel, whole: Sequence[str]) -> JudgedSentence:
+    text = summary[start:end]
+    said = _ITEM.sub("", text)
+    aligned = index.align(said)
+    sources = tuple(
+        SourceLink(one.document, one.start, one.end, score)
+        for one, score in ((index.sentences[place], score) for place, score in aligned.evidence)
+        if score > 0
+    )
+    loose = _loose(said)
+    if loose and any(loose in text for text in whole):  # word for word
+        return JudgedSentence(text, start, end, sources, True, 0.0, ())
+    doubt = model.doubt(aligned.figures) if sources else 1.0
+    return JudgedSentence(text, start, end, sources, doubt < THRESHOLD, doubt, _flags(aligned.flags))
+
+
+def _flags(names: Sequence[str]) -> tuple[Flag, ...]:
+    order: tuple[Flag, ...] = ("number", "name", "negation")
+    return tuple(flag for flag in order if flag in names)
+
+
+def _loose(text: str) -> str:
+    return _LOOSE.sub("", text).casefold()
