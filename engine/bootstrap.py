@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data_folder import hold_data_folder
+from engine.device import Device
 from engine.errors import RefusedStartError
 from engine.image.word_styles import load_styles
 from engine.jobs.runner import JobRunner
@@ -38,6 +39,9 @@ from engine.services.preferences import PreferencesService
 from engine.services.restore import apply_staged
 from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
+from engine.services.summarizing import Encoders, SummaryParts
+from engine.services.summary import SummaryService
+from engine.services.summary_documents import DocumentFiles
 from engine.services.taste import TasteService
 from engine.services.text import TextService
 from engine.services.training import TrainingService
@@ -47,6 +51,8 @@ from engine.services.training_plan import Planner, PlanParts
 from engine.services.writing import TextHost
 from engine.settings import Settings
 from engine.studio import Studio
+from engine.summary.reading.draft import ReadingLimits
+from engine.summary.styles import load_summary_styles
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.files import FileStore, Stores
@@ -67,6 +73,8 @@ class Overrides:
     """Where text models come from."""
     image_host: ImageHost | None = None
     """Where image models come from."""
+    encoders: Encoders | None = None
+    """Where the encoder of summaries comes from."""
     catalog: Catalog | None = None
     training_module: str = TRAINING_CHILD
     """The program that trains (`python -m`)."""
@@ -127,18 +135,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         taste = TasteService(database, host)
         opened.callback(taste.close)
         datasets = DatasetService(database)
-        planner = Planner(PlanParts(database, datasets, model_service, store, device))
-        working = TrainingParts(
-            database,
-            datasets,
-            settings.runs_dir,
-            settings.adapters_dir,
-            device,
-            model_dir=lambda owner_id, model_id: store.path(model_service.require(model_id, owner_id)),
-            people_work=lambda: runner.idle_s("interactive") < QUIET_S,
-            module=parts.training_module,
-        )
-        training = TrainingService(runner, planner, working)
+        training = _training(settings, parts.training_module, runner, database, datasets, model_service, store, device)
         prompts = ArenaPrompts(database, datasets, ASSETS_DIR / "prompts")
 
         studio = Studio(
@@ -150,6 +147,9 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
                 PictureFiles(database, files, FileStore(settings.thumbnails_dir)),
                 text_host,
                 ImageParts(database, files, image_host, store, device, lambda: runner.idle_s("interactive") == 0.0),
+            ),
+            summary=SummaryService(
+                runner, model_service, adapters, _summary_parts(settings, database, files, text_host, parts.encoders or host)
             ),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),
@@ -178,6 +178,42 @@ def _open(settings: Settings) -> Database:
         return open_database(settings.database_url, backup_dir=settings.backups_dir)
     except StorageError as error:
         raise RefusedStartError(str(error), key="error.database_refused", reason=str(error)) from error
+
+
+def _training(
+    settings: Settings,
+    module: str,
+    runner: JobRunner,
+    database: Database,
+    datasets: DatasetService,
+    models: ModelService,
+    store: ModelStore,
+    device: Device,
+) -> TrainingService:
+    parts = TrainingParts(
+        database,
+        datasets,
+        settings.runs_dir,
+        settings.adapters_dir,
+        device,
+        model_dir=lambda owner_id, model_id: store.path(models.require(model_id, owner_id)),
+        people_work=lambda: runner.idle_s("interactive") < QUIET_S,
+        module=module,
+    )
+    return TrainingService(runner, Planner(PlanParts(database, datasets, models, store, device)), parts)
+
+
+def _summary_parts(
+    settings: Settings, database: Database, files: FileStore, text_host: TextHost, encoders: Encoders
+) -> SummaryParts:
+    limits = ReadingLimits(
+        pages=settings.read_pages,
+        text_bytes=round(settings.read_text_mb * 1e6),
+        time_s=settings.read_seconds,
+        memory_bytes=settings.read_memory_mb * 2**20,
+    )
+    styles = load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
+    return SummaryParts(database, DocumentFiles(files), text_host, encoders, styles, limits, settings.tmp_dir)
 
 
 @storage_errors()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.services.library import LibraryService
     from engine.services.models import ModelService
     from engine.services.preferences import PreferencesService
+    from engine.services.summary import SummaryService
     from engine.services.taste import TasteService
     from engine.services.text import TextService
     from engine.services.training import TrainingService
@@ -34,6 +35,7 @@ class Studio:
     settings: Settings
     text: TextService
     image: ImageService
+    summary: SummaryService
     conversations: ConversationService
     feedback: FeedbackService
     library: LibraryService

@@ -162,6 +162,75 @@ class ImagineRequest:
     idempotency_key: str | None = None
 
 
+SUMMARY_METHODS = ("extractive", "abstractive", "hybrid")
+SUMMARY_STYLES = ("abstract", "bullets", "one_line", "key_facts", "child", "headline", "social")
+SUMMARY_LENGTHS = ("short", "medium", "long")
+_LENGTH_RANGES: dict[str, tuple[int, int]] = {"sentences": (1, 200), "words": (5, 5000), "percent": (1, 90)}
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryOptions:
+    """How to summarise. None means "the default": the document's, the task's or the promoted one."""
+
+    method: Literal["extractive", "abstractive", "hybrid"] = "extractive"
+    """The document's own sentences; the model's own words; or the first, rewritten by the model."""
+    style: Literal["abstract", "bullets", "one_line", "key_facts", "child", "headline", "social"] = "abstract"
+    length: str | Mapping[str, int] = "medium"
+    """short, medium, long, or one of {"sentences": n}, {"words": n} (Chinese: characters), {"percent": p of the document}."""
+    format: Literal["markdown", "text"] = "markdown"
+    """Whether lists are marked with "-" or with a plain bullet."""
+    language: Literal["en", "zh"] | None = None
+    """Of the summary; None = the document's."""
+    focus: str = ""
+    """A question that the summary answers above all."""
+    reference: str = ""
+    """A summary that somebody wrote, to compare with."""
+    model: str | None = None
+    """Model id; None = the default text model. An extractive summary needs none."""
+    adapter: str = "promoted"
+    """Adapter id, "base", or "promoted"."""
+    seed: int | None = None
+    """None = drawn at random and recorded."""
+    parent_id: str | None = None
+    """Make a version of this summary: of the same documents."""
+
+    def __post_init__(self) -> None:
+        _check_choice("method", self.method, SUMMARY_METHODS)
+        _check_choice("style", self.style, SUMMARY_STYLES)
+        _check_choice("format", self.format, ("markdown", "text"))
+        if self.language is not None:
+            _check_choice("language", self.language, ("en", "zh"))
+        if self.seed is not None:
+            _check_range("seed", self.seed, 0, 2**53 - 1, int)
+        for name in ("focus", "reference", "model", "adapter", "parent_id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name not in ("model", "parent_id")):
+                raise BadOptionError(f'Option "{name}" must be text.', key="error.option_text", name=name)
+        self._check_length()
+
+    def _check_length(self) -> None:
+        length = self.length
+        if isinstance(length, Mapping) and len(length) == 1 and set(length) <= set(_LENGTH_RANGES):
+            ((name, value),) = length.items()
+            _check_range(name, value, *_LENGTH_RANGES[name], int)
+        elif not isinstance(length, str) or length not in SUMMARY_LENGTHS:
+            text = 'Option "length" must be short, medium, long, or one of {"sentences": n}, {"words": n}, {"percent": p}.'
+            raise BadOptionError(text, key="error.option_length")
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRequest:
+    """One click on Summarise. What to read: pasted text, files, documents that were read before, or a version's own."""
+
+    text: str | None = None
+    files: tuple[Path, ...] = ()
+    """Uploaded ones, by their path here."""
+    documents: tuple[str, ...] = ()
+    """Ids that reading answered with."""
+    options: SummaryOptions = field(default_factory=SummaryOptions)
+    idempotency_key: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RateOptions:
     """What goes with a score."""

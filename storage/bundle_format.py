@@ -38,8 +38,8 @@ from storage.tables import (
     votes,
 )
 
-# 2: datasets, adapters, matches, promotions; 3: inputs of Creations. An older one is read as one without these.
-FORMAT_VERSION = 3
+# 2: datasets, adapters, matches, promotions; 3: inputs of Creations; 4: documents among them. An older one has none of these.
+FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 FILES = "files/"
 ADAPTERS = "adapters/"
@@ -78,7 +78,7 @@ PARTS_OF: dict[str, tuple[str, str]] = {
 }
 # What tells rows without an id apart.
 KEYS: dict[str, tuple[str, ...]] = {
-    "creation_inputs": ("creation_id", "role"),
+    "creation_inputs": ("creation_id", "role", "media_name"),
     "settings": ("owner_id", "key"),
     "prompt_splits": ("owner_id", "task", "prompt_sha256"),
     "dataset_rows": ("dataset_id", "ordinal"),

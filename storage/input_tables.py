@@ -18,8 +18,8 @@ creation_inputs = Table(
     # Of a file in the same store as the Creations' own: another Creation's, or one that is named by its content.
     Column("media_name", PlainText, nullable=False),
     Column("media_sha256", PlainText, nullable=False),
-    CheckConstraint("role IN ('init', 'mask')", name="role"),
-    UniqueConstraint("creation_id", "role"),
+    CheckConstraint("role IN ('init', 'mask', 'document')", name="role"),
+    UniqueConstraint("creation_id", "role", "media_name"),
     Index("ix_creation_inputs_media_name", "media_name"),
     sqlite_autoincrement=True,
 )

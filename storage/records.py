@@ -19,7 +19,7 @@ Outcome: TypeAlias = Literal["win", "tie", "both_bad"]
 PreferenceSource: TypeAlias = Literal["pick", "arena", "edit", "ratings", "imported"]
 Method: TypeAlias = Literal["sft", "dpo", "kto"]
 Split: TypeAlias = Literal["train", "held_out"]
-InputRole: TypeAlias = Literal["init", "mask"]
+InputRole: TypeAlias = Literal["init", "mask", "document"]
 Choice: TypeAlias = Literal["left", "right", "tie", "bad"]
 
 LOCAL_OWNER = "owner"
@@ -96,7 +96,7 @@ class CreationRecord:
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """A file that went into a Creation: the picture it started from, or the mask of what was made anew."""
+    """A file that went into a Creation: the picture it started from, the mask of what was made anew, or a document's text."""
 
     creation_id: str
     role: InputRole

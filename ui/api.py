@@ -17,7 +17,7 @@ from engine.errors import BadOptionError
 from engine.studio import Studio
 from engine.types import PreferOptions, RateOptions, WriteOptions, WriteRequest, options_from_json
 from storage.records import LOCAL_OWNER, CreationFilter, CreationRecord, LibraryItem
-from ui import api_image, api_learning
+from ui import api_image, api_learning, api_summary
 from ui.api_edge import (
     TASKS,
     Answer,
@@ -41,6 +41,8 @@ FILTER_TYPES: dict[str, tuple[type, ...]] = {
     "min_score": (int, float), "max_score": (int, float),
     "rated": (bool,), "starred": (bool,), "trashed": (bool,), "from": (str,), "to": (str,),
 }  # fmt: skip
+WAITING = ("imagine", "summarize", "check")
+"""Endpoints that answer when a job has ended."""
 EXPORT_FORMATS = ("sft", "dpo", "kto", "csv", "bundle")
 
 
@@ -49,6 +51,7 @@ def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None
     for name, endpoint in {
         **_create(studio, owner),
         **api_image.endpoints(studio, owner),
+        **api_summary.endpoints(studio, owner),
         **_judge(studio, owner),
         **_keep(studio, owner),
         **_jobs(studio, owner),
@@ -56,7 +59,7 @@ def register(studio: Studio, owner: Owner = lambda request: LOCAL_OWNER) -> None
     }.items():
         # Gradio reads the hints as they stand, and postponed ones are only strings.
         endpoint.__annotations__ = {**get_type_hints(endpoint), "return": Answer}
-        edge = guarded_stream if name == "write" else guarded_async if name == "imagine" else guarded
+        edge = guarded_stream if name == "write" else guarded_async if name in WAITING else guarded
         safe = edge(endpoint)
         gr.api(safe, api_name=name, concurrency_limit=None)
 
@@ -94,8 +97,10 @@ def _create(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
         yield {**answer, "done": True}
 
     def edit(creation_id: str, text: str, request: gr.Request | None = None) -> Answer:
-        """Keep a changed answer as a version that beats the original."""
-        edited = studio.text.edit(owner(request), id_of(creation_id, "creation_id"), text)
+        """Keep a changed answer or summary as a version that beats the original."""
+        whose, id = owner(request), id_of(creation_id, "creation_id")
+        is_summary = studio.library.get(whose, whose, id).creation.kind == "summary"
+        edited = studio.summary.edit(whose, id, text) if is_summary else studio.text.edit(whose, id, text)
         return {"creation_id": edited.creation_id, "preference_id": edited.preference_id}
 
     return {"write": write, "edit": edit}

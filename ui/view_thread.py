@@ -143,6 +143,12 @@ def notice_texts(notices: Sequence[Mapping[str, Any]], t: Translator) -> list[st
 
 def _value_text(name: str, value: Any, t: Translator) -> Any:
     """Language codes are said in words."""
-    if name in ("wanted", "languages") and isinstance(value, str):
-        return t("language.and").join(t(f"language.{code}") for code in value.split(",") if code)
+    if name in ("wanted", "languages", "language", "document") and isinstance(value, str):
+        return t("language.and").join(_language(code, t) for code in value.split(",") if code)
     return value
+
+
+def _language(code: str, t: Translator) -> str:
+    """Its name; the code itself for languages that have none here."""
+    name = t(f"language.{code}")
+    return code if name == f"language.{code}" else name

@@ -33,6 +33,7 @@ RESUMABLE: Final[Mapping[str, frozenset[JobStatus]]] = {
     "evaluate": frozenset({"interrupted", "cancelled", "failed"}),
     "imagine": frozenset({"interrupted", "cancelled", "failed"}),
     "upscale": frozenset({"interrupted", "cancelled", "failed"}),
+    "summarize": frozenset({"interrupted", "cancelled", "failed"}),
 }
 """By kind, the final states after which a job may be queued again; it goes on with what it has."""
 

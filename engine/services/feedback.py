@@ -183,12 +183,14 @@ def _infer(
 
 
 def _same_prompt(first: CreationRecord, second: CreationRecord) -> bool:
-    return (first.kind, first.prompt, first.context_id, first.params.get("system") or "") == (
-        second.kind,
-        second.prompt,
-        second.context_id,
-        second.params.get("system") or "",
-    )
+    return _asked(first) == _asked(second)
+
+
+def _asked(creation: CreationRecord) -> tuple[object, ...]:
+    """What a model was asked: for summaries the documents, whatever method or style was chosen."""
+    params = creation.params
+    about = (params.get("system") or "", tuple(params.get("document_ids") or ()))
+    return (creation.kind, creation.prompt, creation.context_id, *about)
 
 
 def _counts(uow: UnitOfWork, rater_id: str) -> Json:

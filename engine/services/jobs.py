@@ -20,6 +20,7 @@ from engine.services.image_records import IMAGE_KINDS, ImagineStarted, image_dat
 from engine.services.picture_draft import view_of as picture_view
 from engine.services.prompt import ranking_of
 from engine.services.runs import run_data
+from engine.services.summary_records import SUMMARIZE, summary_data
 from engine.services.writing import WriteStarted, write_data
 from storage.database import Database
 from storage.records import JobRecord, JobStatus, Json
@@ -27,7 +28,7 @@ from storage.unit_of_work import UnitOfWork
 
 START_WAIT_S = 5.0
 """A row is committed a moment before the runner has its job; whoever follows in between waits for it, at most this long."""
-_RESULTS = ("reproduce", "redraw", "expand")
+_RESULTS = ("reproduce", "redraw", "expand", "read", "judge")
 """Kinds whose result is what they showed at last."""
 CANCEL_WAIT_S = 0.5
 """How long a cancel waits for the job's end, so that it can usually name it."""
@@ -132,7 +133,14 @@ def _data(uow: UnitOfWork, job: JobRecord) -> Json:
         return write_data(started, [view_of(creation) for creation in creations], notices, ranking)
     if job.kind in IMAGE_KINDS:
         return _image_data(uow, job)
+    if job.kind == SUMMARIZE:
+        return _summary_data(uow, job)
     return dict(job.result) if job.kind in _RESULTS and job.status == "done" and job.result else {}
+
+
+def _summary_data(uow: UnitOfWork, job: JobRecord) -> Json:
+    creations = uow.creations.get_many(job.owner_id, [str(job.request["creation_id"])])
+    return summary_data(creations[0], job.request["notices"]) if creations else {}
 
 
 def _image_data(uow: UnitOfWork, job: JobRecord) -> Json:

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 # Oldest first; the last is what this version of the program needs.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")

@@ -1,4 +1,4 @@
-"""Files that went into a Creation: the picture it started from, the mask. They come with the Creation and never change.
+"""Files that went into a Creation: the picture it started from, the mask, documents. They come with it and never change.
 
 Knows rows; knows no file.
 """
@@ -20,7 +20,7 @@ class InputRepository(Repository):
     """All inputs of all owners' Creations."""
 
     def add(self, owner_id: str, inputs: Iterable[InputRecord]) -> None:
-        """New ones. Raises RecordNotFoundError for somebody else's Creation, ConflictError for a second one of a role."""
+        """New ones. Raises RecordNotFoundError for somebody else's Creation, ConflictError for the same one twice."""
         for one in inputs:
             self._owned(creations, owner_id, one.creation_id, "creation")
             values = {"creation_id": one.creation_id, "role": one.role, "media_name": one.media_name}

@@ -32,8 +32,8 @@ NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -105,9 +105,9 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         folder = tmp_path / "migrations"
         if not folder.exists():
             shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "revision_0004.py").write_text(NEXT_REVISION.format(then=then))
+        (folder / "versions" / "revision_0005.py").write_text(NEXT_REVISION.format(then=then))
         monkeypatch.setattr(schema, "MIGRATIONS", folder)
-        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003", "0004"))
+        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003", "0004", "0005"))
         return folder
 
     return make
@@ -143,7 +143,7 @@ def test_migration_keeps_every_row(new_url: Callable[[], str], next_version: Cal
         with zipfile.ZipFile(backup) as archive:
             assert "ratings.csv" in archive.namelist() and archive.read("ratings.csv").count(b"\n") == 5
     else:
-        assert sqlite.check_identity(backup) == "0003" and backup.stat().st_mode & 0o077 == 0
+        assert sqlite.check_identity(backup) == "0004" and backup.stat().st_mode & 0o077 == 0
     open_database(url, backup_dir=tmp_path / "backups").close()
     assert len(list((tmp_path / "backups").iterdir())) == 1
 
@@ -197,7 +197,7 @@ from pathlib import Path
 from storage import schema
 from storage.database import open_database
 if len(sys.argv) > 2:
-    schema.MIGRATIONS, schema.REVISIONS = Path(sys.argv[2]), ("0001", "0002", "0003", "0004")
+    schema.MIGRATIONS, schema.REVISIONS = Path(sys.argv[2]), ("0001", "0002", "0003", "0004", "0005")
 database = open_database(sys.argv[1])
 print("open", len(list(database.check())))
 database.close()

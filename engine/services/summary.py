@@ -1,0 +1,391 @@
+"""Summaries: text, files or documents that were read become a row, then a job fills it. Also versions, edits and checks.
+
+Rows are committed before anything is read; what cannot work (an unknown option, a missing model, nothing to read) is refused
+before that. Followed and stopped like every job (engine/services/jobs.py). Knows storage, the runner and what the jobs work with;
+knows no page.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
+from engine.jobs.job import can_resume
+from engine.jobs.runner import JobRunner
+from engine.models.adapters import AdapterRef
+from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec
+from engine.safety.limits import PROMPT_MAX_CHARS, clean_label, clean_text
+from engine.services.edge import storage_errors
+from engine.services.image_rows import UNFINISHED, picked_of
+from engine.services.notices import Notice, language_of
+from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
+from engine.services.summary_documents import KeptDocument, title_of
+from engine.services.summary_records import (
+    JUDGE,
+    READ,
+    SUMMARIZE,
+    EditedSummary,
+    SummaryStarted,
+    SummaryTurn,
+    SummaryVersion,
+    foreign_notice,
+    kept_language_notice,
+    options_again,
+    params_of,
+    unread_notice,
+)
+from engine.summary.document import Document
+from engine.summary.reading.read import Source, display_name
+from engine.types import SummaryOptions, SummaryRequest
+from storage.records import BASE, CreationRecord, JobRecord
+from storage.unit_of_work import UnitOfWork
+
+MAX_FILES: Final = 20
+"""Files of one summary."""
+FOCUS_MAX_CHARS: Final = 500
+REFERENCE_MAX_CHARS: Final = 50_000
+MAX_RANDOM_SEED: Final = 2**32
+MAX_KEY_CHARS: Final = 200
+TITLE_CHARS: Final = 80
+
+
+class Models(Protocol):
+    """What is asked of the model service."""
+
+    def default(self, task: str, owner_id: str) -> str:
+        """Id of the default model for a task."""
+
+    def require(self, model_id: str, owner_id: str) -> ModelSpec:
+        """Raises NotFoundError for an unknown id and NoModelError for a missing one."""
+
+
+class Adapters(Protocol):
+    """What is asked of the adapter service."""
+
+    def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
+        """The adapter that "promoted", "base" or an id means, and where it lies. Raises what it cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Who writes the summary."""
+
+    model_id: str
+    adapter_id: str = BASE
+    adapter: AdapterRef | None = None
+    spec: ModelSpec | None = None
+
+
+class SummaryService:
+    """Read, summarise, go on, edit, check; give documents and versions to a page."""
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        models: Models,
+        adapters: Adapters,
+        parts: SummaryParts,
+    ) -> None:
+        self._runner = runner
+        self._models = models
+        self._adapters = adapters
+        self._parts = parts
+        self._database = parts.database
+
+    @storage_errors()
+    def read(self, owner_id: str, files: Sequence[Path], text: str | None = None) -> str:
+        """Read files and pasted text; returns the job's id. Its result has the documents' ids, which `summarize` takes.
+
+        The result is {"documents": [KeptDocument.about()], "refused": [{name, message, key, values}]}; the job fails with the
+        first one's error when none can be read. Raises BadFileError, TooLongError for what is refused before that.
+        """
+        sources = self._sources(text, files)
+        with self._database.write() as uow:
+            job, _ = uow.jobs.add(owner_id, kind=READ, request={"names": [source.name for source in sources]})
+            uow.commit()
+        self._runner.start(job, ReadJob(sources, self._parts).body, lane="interactive")
+        return job.id
+
+    @storage_errors()
+    def summarize(self, owner_id: str, request: SummaryRequest) -> SummaryStarted:
+        """Commit a job and its Creation, start the job, return at once.
+
+        The same idempotency key returns the same SummaryStarted. Raises BadOptionError, NotFoundError, TooLongError,
+        BadFileError and NoModelError, each before anything is written; whatever fails later is in the job and the row.
+        """
+        options = self._checked(request.options)
+        key = request.idempotency_key
+        key = None if key is None else clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
+        writer = self._writer(owner_id, options)
+        sources = self._sources(request.text, request.files) if request.text or request.files else ()
+        kept = tuple(self._parts.documents.get(id) for id in request.documents)
+        with self._database.write() as uow:
+            parent = summary_creation(uow, owner_id, options.parent_id) if options.parent_id is not None else None
+            if parent is not None and not sources and not kept:
+                kept = self._parts.documents.of(uow, owner_id, parent)
+            if not sources and not kept:
+                raise BadFileError("There is nothing to summarise. Paste a text or add a file.", key="error.read_nothing")
+            if sources and kept:
+                kept, sources = (), (*sources, *(_again(one) for one in kept))
+            creation_id, job_id = uuid.uuid4().hex, uuid.uuid4().hex
+            started = SummaryStarted(
+                job_id,
+                creation_id,
+                turn_id=parent.turn_id if parent else creation_id,
+                model_id=writer.model_id,
+                adapter_id=writer.adapter_id,
+                seed=options.seed if options.seed is not None else secrets.randbelow(MAX_RANDOM_SEED),
+                notices=_notices(options, writer, [one.document for one in kept], sources),
+            )
+            job, is_new = uow.jobs.add(owner_id, kind=SUMMARIZE, request=started.as_json(), idempotency_key=key, id=job_id)
+            if not is_new:
+                return SummaryStarted.from_json(job.id, job.request)
+            creation = self._add(uow, owner_id, started, options, kept, sources, parent)
+            uow.commit()
+        self._start(owner_id, job, started, creation, options, writer, sources, kept)
+        return started
+
+    @storage_errors()
+    def resume(self, owner_id: str, job_id: str) -> SummaryStarted:
+        """Queue an interrupted, stopped or failed summary again; notes that were taken are not taken again.
+
+        Raises NotFoundError, BusyError while it runs, NoModelError, and BadOptionError when nothing is missing or its files were
+        not read yet, so that they must be given again.
+        """
+        with self._database.write() as uow:
+            job = uow.jobs.get(owner_id, job_id)
+            if job.kind != SUMMARIZE:
+                raise BadOptionError("Only summaries can be gone on with here.", key="error.summary_resume_kind")
+            started = SummaryStarted.from_json(job.id, job.request)
+            if job.status in UNFINISHED:
+                raise BusyError("This summary is still being made; wait or stop it first.", key="error.summary_running")
+            if not can_resume(job.kind, job.status):
+                raise BadOptionError("Nothing of this is missing; there is nothing to go on with.", key="error.summary_complete")
+            creation = summary_creation(uow, owner_id, started.creation_id)
+            kept = self._parts.documents.of(uow, owner_id, creation)
+            if not kept:
+                text = "Its files had not been read yet. Add them again."
+                raise BadOptionError(text, key="error.summary_unread")
+            options = options_again(creation)
+            writer = self._writer(owner_id, replace(options, adapter=started.adapter_id))
+            creation = uow.creations.update(owner_id, creation.id, status="queued", error=None, finish_reason=None, output="")
+            job = uow.jobs.update(job_id, status="queued", result=None, error=None, finished_at=None)
+            uow.commit()
+        self._start(owner_id, job, started, creation, options, writer, (), kept)
+        return started
+
+    @storage_errors()
+    def edit(self, owner_id: str, creation_id: str, text: str) -> EditedSummary:
+        """Add the edited text as a version that beats the one it was made from; a job judges its sentences.
+
+        Raises BadOptionError for an empty or unchanged text, BusyError while the summary is still being made.
+        """
+        text = clean_text(text, max_chars=PROMPT_MAX_CHARS, what="The edited text")
+        if not text.strip():
+            raise BadOptionError("The edited text is empty; nothing was changed.", key="error.edit_empty")
+        with self._database.write() as uow:
+            original = summary_creation(uow, owner_id, creation_id)
+            if original.status in UNFINISHED:
+                raise BusyError("This summary is still being made; wait or stop it first.", key="error.summary_running")
+            if text == original.output:
+                raise BadOptionError("The edited text is the same as before; nothing was changed.", key="error.edit_same")
+            kept = self._parts.documents.of(uow, owner_id, original)
+            made = ("sentences", "scores", "notes")
+            edited = uow.creations.add(
+                owner_id,
+                kind="summary",
+                prompt=original.prompt,
+                output=text,
+                model_id=original.model_id,
+                adapter_id=original.adapter_id,
+                origin="edited",
+                status="done",
+                turn_id=original.turn_id,
+                parent_id=original.id,
+                params={name: value for name, value in original.params.items() if name not in made},
+            )
+            uow.inputs.add(owner_id, [one.record(edited.id) for one in kept])
+            preference = uow.preferences.set(owner_id, edited.id, original.id, source="edit", is_explicit=False)
+            job, _ = uow.jobs.add(owner_id, kind=JUDGE, request={"creation_id": edited.id})
+            uow.commit()
+        self._runner.start(job, JudgeJob(owner_id, edited, kept, self._parts).body, lane="interactive")
+        return EditedSummary(edited.id, preference.id, job.id)
+
+    @storage_errors()
+    def check(self, owner_id: str, text: str, summary: str) -> str:
+        """Judge any summary against any text; returns the job's id. Its result is {"sentences"}; nothing is kept.
+
+        Raises BadOptionError for an empty one of the two, TooLongError.
+        """
+        summary = clean_text(summary, max_chars=PROMPT_MAX_CHARS, what="The summary")
+        text = clean_text(text, max_chars=self._parts.limits.text_bytes, what="The text")
+        if not summary.strip() or not text.strip():
+            raise BadOptionError("Give both a text and a summary of it.", key="error.check_empty")
+        with self._database.write() as uow:
+            job, _ = uow.jobs.add(owner_id, kind=JUDGE, request={})
+            uow.commit()
+        self._runner.start(job, CheckJob(text, summary, self._parts).body, lane="interactive")
+        return job.id
+
+    @storage_errors()
+    def documents(self, owner_id: str, creation_id: str) -> tuple[KeptDocument, ...]:
+        """What a summary was made of, texts included, in the order its sources count them. Raises NotFoundError."""
+        with self._database.read() as uow:
+            return self._parts.documents.of(uow, owner_id, summary_creation(uow, owner_id, creation_id))
+
+    def document(self, document_id: str) -> KeptDocument:
+        """A document that was read, by its id. Raises NotFoundError."""
+        return self._parts.documents.get(document_id)
+
+    @storage_errors()
+    def turn(self, owner_id: str, rater_id: str, creation_id: str) -> SummaryTurn:
+        """A summary and its versions, for a page. Raises NotFoundError."""
+        with self._database.read() as uow:
+            return _turn(uow, owner_id, rater_id, summary_creation(uow, owner_id, creation_id).turn_id)
+
+    @storage_errors()
+    def recent(
+        self, owner_id: str, rater_id: str, *, limit: int = 20, before_job_id: str | None = None
+    ) -> tuple[SummaryTurn, ...]:
+        """The newest summaries with their versions, newest first; with a job's id those before it."""
+        with self._database.read() as uow:
+            jobs = uow.jobs.newest(owner_id, (SUMMARIZE,), limit=max(1, min(limit, 100)), before_id=before_job_id)
+            turn_ids = dict.fromkeys(str(job.request["turn_id"]) for job in jobs)
+            turns = [_turn(uow, owner_id, rater_id, turn_id) for turn_id in turn_ids]
+        return tuple(turn for turn in turns if turn.versions)
+
+    def _checked(self, options: SummaryOptions) -> SummaryOptions:
+        return replace(
+            options,
+            focus=clean_text(options.focus, max_chars=FOCUS_MAX_CHARS, what="The question").strip(),
+            reference=clean_text(options.reference, max_chars=REFERENCE_MAX_CHARS, what="The reference").strip(),
+        )
+
+    def _sources(self, text: str | None, files: Sequence[Path]) -> tuple[Source, ...]:
+        if len(files) > MAX_FILES:
+            raise TooLongError(f"At most {MAX_FILES} files go into one summary.", key="error.summary_files", n=MAX_FILES)
+        sources = []
+        if text is not None and text.strip():
+            sources.append(Source.pasted(clean_text(text, max_chars=self._parts.limits.text_bytes, what="The text")))
+        for path in files:
+            sources.append(Source(display_name(path.name), _bytes_of(path, self._parts.limits.file_bytes)))
+        if not sources:
+            raise BadFileError("There is nothing to summarise. Paste a text or add a file.", key="error.read_nothing")
+        return tuple(sources)
+
+    def _writer(self, owner_id: str, options: SummaryOptions) -> _Writer:
+        if options.method == "extractive":
+            return _Writer(STARTER_ENCODER_ID)
+        model_id = options.model or self._models.default("text", owner_id)
+        spec = self._models.require(model_id, owner_id)
+        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter)
+        return _Writer(model_id, adapter_id, adapter, spec)
+
+    def _add(
+        self,
+        uow: UnitOfWork,
+        owner_id: str,
+        started: SummaryStarted,
+        options: SummaryOptions,
+        kept: Sequence[KeptDocument],
+        sources: Sequence[Source],
+        parent: CreationRecord | None,
+    ) -> CreationRecord:
+        creation = uow.creations.add(
+            owner_id,
+            kind="summary",
+            prompt=title_of(kept) if kept else _title(sources),
+            model_id=started.model_id,
+            adapter_id=started.adapter_id,
+            id=started.creation_id,
+            turn_id=started.turn_id,
+            parent_id=parent.id if parent else None,
+            job_id=started.job_id,
+            seed=started.seed,
+            params={
+                **params_of(options),
+                "documents": [one.about() for one in kept],
+                "document_ids": [one.id for one in kept],
+                "notices": [notice.as_json() for notice in started.notices],
+            },
+        )
+        uow.inputs.add(owner_id, [one.record(creation.id) for one in kept])
+        return creation
+
+    def _start(
+        self,
+        owner_id: str,
+        job: JobRecord,
+        started: SummaryStarted,
+        creation: CreationRecord,
+        options: SummaryOptions,
+        writer: _Writer,
+        sources: Sequence[Source],
+        kept: Sequence[KeptDocument],
+    ) -> None:
+        work = SummarizeJob(owner_id, started, creation, options, self._parts, sources=sources, kept=kept, adapter=writer.adapter)
+        lane = "interactive" if options.method == "extractive" else "batch"
+        self._runner.start(job, work.body, lane=lane, data=work.data(), on_end=work.end)  # type: ignore[arg-type]
+
+
+def summary_creation(uow: UnitOfWork, owner_id: str, creation_id: str) -> CreationRecord:
+    """The Creation. Raises BadOptionError for a text or a picture."""
+    creation = uow.creations.get(owner_id, creation_id)
+    if creation.kind != "summary":
+        raise BadOptionError("This works for summaries only.", key="error.not_a_summary")
+    return creation
+
+
+def _turn(uow: UnitOfWork, owner_id: str, rater_id: str, turn_id: str) -> SummaryTurn:
+    creations = uow.creations.versions(owner_id, [turn_id]).get(turn_id, ())
+    ids = [one.id for one in creations]
+    ratings = uow.ratings.current(rater_id, ids)
+    picked = picked_of(ids, uow.preferences.current(rater_id, ids))
+    scored = {id: rating for id, rating in ratings.items() if rating.score is not None}
+    versions = tuple(SummaryVersion(one, scored.get(one.id), one.id == picked) for one in creations)
+    documents = next((one.params["documents"] for one in creations if one.params.get("documents")), ())
+    return SummaryTurn(turn_id, creations[0].prompt if creations else "", tuple(documents), versions)
+
+
+def _notices(
+    options: SummaryOptions, writer: _Writer, documents: Sequence[Document], sources: Sequence[Source]
+) -> tuple[Notice, ...]:
+    """What can be said before the documents are read: of pasted text and of documents that were read before."""
+    said = documents[0].language if documents else _language(sources)
+    wanted = options.language or said
+    if options.method == "extractive":
+        if options.language is not None and said and options.language != said:
+            return (kept_language_notice(said, options.language),)
+    elif writer.spec is not None and writer.spec.languages and wanted and wanted not in writer.spec.languages:
+        return (foreign_notice(said, wanted, writer.spec.name),)
+    return (unread_notice(said),) if said and said not in ("en", "zh") else ()
+
+
+def _language(sources: Sequence[Source]) -> str:
+    pasted = next((one.data.decode("utf-8", "replace") for one in sources if one.is_pasted), "")
+    return (language_of(pasted) or "") if pasted else ""
+
+
+def _title(sources: Sequence[Source]) -> str:
+    """Until the documents are read: the files' names, or how the text begins."""
+    names = [one.name or " ".join(one.data[: 4 * TITLE_CHARS].decode("utf-8", "ignore").split())[:TITLE_CHARS] for one in sources]
+    return "; ".join(names)
+
+
+def _again(kept: KeptDocument) -> Source:
+    """A document that was read before, beside new ones: its text is read like pasted text, in its turn."""
+    return Source(kept.document.name or kept.document.title, kept.document.text.encode(), is_pasted=True)
+
+
+def _bytes_of(path: Path, limit: int) -> bytes:
+    """The file, or a little more of it than may be read: the reader says so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise BadFileError("An uploaded file is gone. Add it again.", key="error.upload_gone") from error

@@ -1,0 +1,197 @@
+"""What the summary service answers with and what its rows keep. Knows names and numbers; knows no model and no page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.services.notices import LANGUAGE_NAMES, Notice
+from engine.summary.document import Document
+from engine.types import SummaryOptions
+from storage.records import BASE, CreationRecord, Json, RatingRecord
+
+SUMMARIZE: Final = "summarize"
+READ: Final = "read"
+JUDGE: Final = "judge"
+"""Kinds of jobs: summarise, read documents, judge a summary's sentences."""
+_SHARES: Final[Mapping[str, tuple[float, int, int]]] = {
+    "short": (0.05, 30, 60),
+    "medium": (0.10, 60, 150),
+    "long": (0.20, 120, 400),
+}
+"""Share of the document's words, at least and at most so many of them."""
+_MOST: Final = 0.6
+"""A summary is never longer than this share of what it summarises."""
+_WORDS_PER_SENTENCE: Final = 18
+_CHINESE_PER_WORD: Final = 1.7
+"""Chinese characters that say what an English word says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A wished length, resolved: about so many words (Chinese: characters), in about so many sentences."""
+
+    words: int
+    sentences: int
+    counts_sentences: bool
+    """Whether it is the sentences that were asked for."""
+
+
+def length_of(options: SummaryOptions, documents: Sequence[Document], language: str) -> Length:
+    """What options.length means for these documents and a summary in that language."""
+    total = sum(one.words for one in documents)
+    per_word = _CHINESE_PER_WORD if language == "zh" else 1.0
+    per_sentence = _WORDS_PER_SENTENCE * per_word
+    wished = options.length
+    if isinstance(wished, Mapping):
+        ((kind, value),) = wished.items()
+        if kind == "sentences":
+            return Length(round(value * per_sentence), value, counts_sentences=True)
+        words = value if kind == "words" else max(1, round(total * value / 100))
+    else:
+        share, least, most = _SHARES[wished]
+        words = round(min(max(total * share, least * per_word), most * per_word, max(10, total * _MOST)))
+    return Length(words, max(1, round(words / per_sentence)), counts_sentences=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStarted:
+    """What a click on Summarise began."""
+
+    job_id: str
+    creation_id: str
+    turn_id: str
+    model_id: str
+    adapter_id: str
+    seed: int
+    notices: tuple[Notice, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What the job's row keeps, so that the same click twice gets the same answer."""
+        return {
+            "creation_id": self.creation_id,
+            "turn_id": self.turn_id,
+            "model_id": self.model_id,
+            "adapter_id": self.adapter_id,
+            "seed": self.seed,
+            "notices": [notice.as_json() for notice in self.notices],
+        }
+
+    @staticmethod
+    def from_json(job_id: str, request: Json) -> SummaryStarted:
+        """The other way."""
+        names = ("creation_id", "turn_id", "model_id", "adapter_id", "seed")
+        notices = tuple(Notice.from_json(value) for value in request["notices"])
+        return SummaryStarted(job_id, *(request[name] for name in names), notices=notices)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryVersion:
+    """One summary with what its rater said of it."""
+
+    creation: CreationRecord
+    rating: RatingRecord | None = None
+    is_picked: bool = False
+    """Whether the rater chose it over others of the same documents and none of them over it."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether it was cut off and can go on."""
+        return self.creation.status in ("interrupted", "cancelled", "failed") and self.creation.origin == "generated"
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryTurn:
+    """All summaries that were made of the same documents as versions of each other, oldest first."""
+
+    turn_id: str
+    title: str
+    documents: tuple[Json, ...]
+    """See KeptDocument.about."""
+    versions: tuple[SummaryVersion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EditedSummary:
+    """The version that an edit made, the preference that says it beats the old one, and the job that judges its sentences."""
+
+    creation_id: str
+    preference_id: str
+    job_id: str
+
+
+def summary_data(creation: CreationRecord, notices: Sequence[Json]) -> dict[str, Any]:
+    """What followers of the job see, from its row."""
+    params = creation.params
+    return {
+        "creation_id": creation.id,
+        "turn_id": creation.turn_id,
+        "title": creation.prompt,
+        "method": params.get("method"),
+        "style": params.get("style"),
+        "model_id": creation.model_id,
+        "adapter_id": creation.adapter_id,
+        "status": creation.status,
+        "summary": creation.output,
+        "documents": list(params.get("documents") or ()),
+        "refused": list(params.get("refused") or ()),
+        "sentences": list(params.get("sentences") or ()),
+        "scores": params.get("scores"),
+        "notices": list(notices),
+        "error": creation.error,
+    }
+
+
+def params_of(options: SummaryOptions) -> dict[str, Any]:
+    """What was asked for, as the row records it."""
+    length = options.length
+    return {
+        "method": options.method,
+        "style": options.style,
+        "length": dict(length) if isinstance(length, Mapping) else length,
+        "format": options.format,
+        "language": options.language,
+        "focus": options.focus,
+        "reference": options.reference,
+    }
+
+
+def options_again(creation: CreationRecord) -> SummaryOptions:
+    """The options that made a summary."""
+    params = creation.params
+    return SummaryOptions(
+        method=params["method"],
+        style=params["style"],
+        length=params["length"],
+        format=params["format"],
+        language=params["language"],
+        focus=params["focus"],
+        reference=params["reference"],
+        model=None if params["method"] == "extractive" else creation.model_id,
+        adapter=creation.adapter_id or BASE,
+        seed=creation.seed,
+    )
+
+
+def foreign_notice(document: str, wanted: str, model_name: str) -> Notice:
+    """Say that the model does not write the summary's language, and what does."""
+    values = {"model": model_name, "wanted": wanted, "document": document}
+    said = LANGUAGE_NAMES.get(wanted, wanted)
+    text = f"{model_name} does not write {said} well. Choose an extractive summary, or get a model for {said} on the Models page."
+    return Notice("notice.summary_language", values, text)
+
+
+def kept_language_notice(document: str, wanted: str) -> Notice:
+    """Say that a document's own sentences stay in its language."""
+    values = {"wanted": wanted, "document": document}
+    has, said = LANGUAGE_NAMES.get(document, document), LANGUAGE_NAMES.get(wanted, wanted)
+    text = f"An extractive summary keeps the document's own sentences, in {has}. For {said} choose abstractive."
+    return Notice("notice.summary_kept_language", values, text)
+
+
+def unread_notice(language: str) -> Notice:
+    """Say that the document's language is none that summaries are made for."""
+    said = LANGUAGE_NAMES.get(language, language)
+    text = f"The document seems to be in {said}. Summaries are made for English and Chinese; look at this one with care."
+    return Notice("notice.summary_other_language", {"language": language}, text)
