@@ -149,7 +149,11 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
                 ImageParts(database, files, image_host, store, device, lambda: runner.idle_s("interactive") == 0.0),
             ),
             summary=SummaryService(
-                runner, model_service, adapters, _summary_parts(settings, database, files, text_host, parts.encoders or host)
+                runner,
+                model_service,
+                adapters,
+                lambda: catalog.list("text"),
+                _summary_parts(settings, database, files, text_host, parts.encoders or host),
             ),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),

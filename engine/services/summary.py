@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
 from engine.jobs.job import can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
-from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec
+from engine.models.catalog import STARTER_ENCODER_ID
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_label, clean_text
 from engine.services.edge import storage_errors
 from engine.services.image_rows import UNFINISHED, picked_of
-from engine.services.notices import Notice, language_of
+from engine.services.notices import Notice, SpeaksLanguages, language_of
 from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
 from engine.services.summary_documents import KeptDocument, title_of
 from engine.services.summary_records import (
@@ -39,6 +39,7 @@ from engine.services.summary_records import (
     params_of,
     unread_notice,
 )
+from engine.services.text import Adapters, TextModels
 from engine.summary.document import Document
 from engine.summary.reading.read import Source, display_name
 from engine.types import SummaryOptions, SummaryRequest
@@ -54,23 +55,6 @@ MAX_KEY_CHARS: Final = 200
 TITLE_CHARS: Final = 80
 
 
-class Models(Protocol):
-    """What is asked of the model service."""
-
-    def default(self, task: str, owner_id: str) -> str:
-        """Id of the default model for a task."""
-
-    def require(self, model_id: str, owner_id: str) -> ModelSpec:
-        """Raises NotFoundError for an unknown id and NoModelError for a missing one."""
-
-
-class Adapters(Protocol):
-    """What is asked of the adapter service."""
-
-    def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
-        """The adapter that "promoted", "base" or an id means, and where it lies. Raises what it cannot be."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Writer:
     """Who writes the summary."""
@@ -78,7 +62,9 @@ class _Writer:
     model_id: str
     adapter_id: str = BASE
     adapter: AdapterRef | None = None
-    spec: ModelSpec | None = None
+    name: str = ""
+    languages: tuple[str, ...] = ()
+    """That the model writes; empty = not known, or its own words are not asked for."""
 
 
 class SummaryService:
@@ -87,13 +73,15 @@ class SummaryService:
     def __init__(
         self,
         runner: JobRunner,
-        models: Models,
+        models: TextModels,
         adapters: Adapters,
+        catalog: Callable[[], Iterable[SpeaksLanguages]],
         parts: SummaryParts,
     ) -> None:
         self._runner = runner
         self._models = models
         self._adapters = adapters
+        self._catalog = catalog
         self._parts = parts
         self._database = parts.database
 
@@ -282,9 +270,10 @@ class SummaryService:
         if options.method == "extractive":
             return _Writer(STARTER_ENCODER_ID)
         model_id = options.model or self._models.default("text", owner_id)
-        spec = self._models.require(model_id, owner_id)
+        self._models.require(model_id, owner_id)
         adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter)
-        return _Writer(model_id, adapter_id, adapter, spec)
+        spec = next((spec for spec in self._catalog() if spec.id == model_id), None)
+        return _Writer(model_id, adapter_id, adapter, spec.name if spec else "", tuple(spec.languages) if spec else ())
 
     def _add(
         self,
@@ -361,8 +350,8 @@ def _notices(
     if options.method == "extractive":
         if options.language is not None and said and options.language != said:
             return (kept_language_notice(said, options.language),)
-    elif writer.spec is not None and writer.spec.languages and wanted and wanted not in writer.spec.languages:
-        return (foreign_notice(said, wanted, writer.spec.name),)
+    elif writer.languages and wanted and wanted not in writer.languages:
+        return (foreign_notice(said, wanted, writer.name),)
     return (unread_notice(said),) if said and said not in ("en", "zh") else ()
 
 

@@ -1,0 +1,247 @@
+"""Summaries from the click to the row, on real storage and real documents, with a text model that writes to order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.bootstrap import ASSETS_DIR
+from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError, TooLongError
+from engine.jobs.job import JobSnapshot
+from engine.models.catalog import STARTER_ENCODER_ID
+from engine.services.summarizing import SummaryParts
+from engine.services.summary import MAX_FILES, SummaryService
+from engine.services.summary_documents import DocumentFiles
+from engine.services.summary_records import SummaryStarted, length_of
+from engine.summary.document import Document
+from engine.summary.reading.draft import ReadingLimits
+from engine.summary.styles import load_summary_styles
+from engine.text.model import GenerateRequest
+from engine.types import SummaryOptions, SummaryRequest
+from storage.files import FileStore
+from storage.records import CreationRecord
+from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeEncoders, FakeHost, FakeTextModel, wait_for
+from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
+
+MILL = (
+    "The old mill at Harrow burned down on Tuesday night. Nobody was hurt in the fire. The owner, Vera Lind, had sold the "
+    "building to the council for 40,000 crowns in March.\n\nFirefighters from three villages fought the flames until dawn. "
+    "The council wants to build a library where the mill stood. It will decide on the plan in June."
+)
+ZH = "哈罗的老磨坊在星期二晚上被烧毁。火灾中没有人受伤。业主维拉在三月把房子卖给了镇政府。镇政府想在原址建一座图书馆。六月将决定这个计划。"
+
+
+def words_of_the_text(request: GenerateRequest, row: int) -> Sequence[str]:
+    """The first sentence of what is to be summarised."""
+    return [f"{word} " for word in request.messages[-1].content.partition(".")[0].split()] + ["."]
+
+
+@dataclass(frozen=True)
+class SummaryStudio:
+    """The service and what it stands on."""
+
+    parts: TextStudio
+    summary: SummaryService
+
+    def summarize(self, text: str | None = MILL, *, key: str | None = None, **options: Any) -> SummaryStarted:
+        files, documents = tuple(options.pop("files", ())), tuple(options.pop("documents", ()))
+        request = SummaryRequest(text, files, documents, SummaryOptions(**options), key)
+        return self.summary.summarize(OWNER, request)
+
+    def ended(self, job_id: str) -> JobSnapshot:
+        snapshot = self.parts.runner.wait(job_id, DEADLINE_S)
+        assert snapshot is not None and snapshot.is_final
+        return snapshot
+
+    def made(self, text: str | None = MILL, **options: Any) -> CreationRecord:
+        started = self.summarize(text, **options)
+        assert self.ended(started.job_id).status == "done"
+        return self.parts.row(started.creation_id)
+
+
+def summary_studio(parts: TextStudio, folder: Path) -> SummaryStudio:
+    files, styles = FileStore(folder / "files"), load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
+    work = SummaryParts(
+        parts.database, DocumentFiles(files), FakeHost(parts.model), FakeEncoders([]), styles, ReadingLimits(), folder / "tmp"
+    )
+    return SummaryStudio(parts, SummaryService(parts.runner, parts.models, parts.adapters, lambda: CATALOG, work))
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[SummaryStudio]:
+    with text_studio(tmp_path, FakeTextModel(words_of_the_text)) as parts:
+        yield summary_studio(parts, tmp_path)
+
+
+def long_text(sentences: int) -> str:
+    return " ".join(f"Item {number} of the list is about {' '.join(['word'] * 12)}." for number in range(sentences))
+
+
+def test_an_extractive_summary_is_of_the_document_s_own_sentences(studio: SummaryStudio) -> None:
+    started = studio.summarize(length={"sentences": 2})
+    snapshot = studio.ended(started.job_id)
+    row, result = studio.parts.row(started.creation_id), dict(snapshot.result or {})
+    assert (row.kind, row.status, row.model_id, row.finish_reason) == ("summary", "done", STARTER_ENCODER_ID, "stop")
+    assert result["summary"] == row.output and result["sentences"] == row.params["sentences"]
+    (document,) = studio.summary.documents(OWNER, row.id)
+    assert len(row.params["sentences"]) == 2
+    for sentence in row.params["sentences"]:
+        assert sentence["supported"] and row.output[sentence["start"] : sentence["end"]] == sentence["text"]
+        best = sentence["sources"][0]
+        assert " ".join(document.document.text[best["start"] : best["end"]].split()) == sentence["text"]
+    assert result["documents"][0]["words"] == document.document.words and result["documents"][0]["language"] == "en"
+
+
+def test_files_are_read_and_one_that_cannot_be_is_named(studio: SummaryStudio, tmp_path: Path) -> None:
+    good, bad = tmp_path / "mill.txt", tmp_path / "broken.pdf"
+    good.write_text(MILL, encoding="utf-8")
+    bad.write_bytes(b"%PDF-1.7 nothing of the kind")
+    started = studio.summarize(None, files=[bad, good])
+    row_before = studio.parts.row(started.creation_id)
+    assert row_before.prompt == "broken.pdf; mill.txt" or row_before.status == "done"
+    snapshot = studio.ended(started.job_id)
+    assert snapshot.status == "done"
+    assert [one["name"] for one in snapshot.data["refused"]] == ["broken.pdf"] and snapshot.data["refused"][0]["message"]
+    assert [one["name"] for one in snapshot.data["documents"]] == ["mill.txt"]
+    alone = studio.summarize(None, files=[bad])
+    assert studio.ended(alone.job_id).error_code == "bad_file"
+    assert studio.parts.row(alone.creation_id).status == "failed"
+
+
+def test_what_was_read_before_is_summarised_by_its_id(studio: SummaryStudio, tmp_path: Path) -> None:
+    path = tmp_path / "磨坊.txt"
+    path.write_text(ZH, encoding="gb18030")
+    read = studio.ended(studio.summary.read(OWNER, [path])).result
+    assert read is not None and read["documents"][0]["language"] == "zh" and read["refused"] == []
+    row = studio.made(None, documents=[read["documents"][0]["id"]], length={"sentences": 1})
+    assert row.output and row.output in ZH
+    with pytest.raises(NotFoundError):
+        studio.summarize(None, documents=["0" * 64])
+    with pytest.raises(NotFoundError):
+        studio.summarize(None, documents=["../../etc/passwd"])
+
+
+def test_nothing_and_too_much_are_refused_before_a_row_is_written(studio: SummaryStudio, tmp_path: Path) -> None:
+    for text in (None, "", " \n "):
+        with pytest.raises(BadFileError):
+            studio.summarize(text)
+    with pytest.raises(TooLongError):
+        studio.summarize(None, files=[tmp_path / f"{number}.txt" for number in range(MAX_FILES + 1)])
+    with pytest.raises(BadFileError):
+        studio.summarize(None, files=[tmp_path / "gone.txt"])
+    with pytest.raises(NoModelError):
+        studio.summarize(method="abstractive", model="missing-model")
+    with pytest.raises(BadOptionError):
+        SummaryOptions(length={"sentences": 0})
+    with pytest.raises(BadOptionError):
+        SummaryOptions(length="huge")
+    assert studio.parts.rows() == 0
+
+
+def test_the_model_s_own_words_are_judged(studio: SummaryStudio) -> None:
+    studio.parts.model.script = lambda request, row: ["The mill burned down on Tuesday. ", "It was sold for 90,000 crowns."]
+    row = studio.made(method="abstractive")
+    first, second = row.params["sentences"]
+    assert first["supported"] and not first["flags"]
+    assert "number" in second["flags"] and not second["supported"]
+    assert row.model_id == studio.parts.model.id and row.path["engine"] == "fake"
+    assert "notes" not in row.params
+
+
+def test_a_long_document_is_noted_by_parts_and_goes_on_where_it_was_stopped(studio: SummaryStudio) -> None:
+    model = studio.parts.model
+    model.hold()
+    started = studio.summarize(long_text(600), method="abstractive")
+    wait_for(lambda: len(model.requests) > 1)
+    model.release(60)
+    wait_for(lambda: (studio.parts.runner.snapshot(started.job_id) or pytest.fail()).progress.get("step", 0) > 0)
+    studio.parts.jobs.cancel(OWNER, started.job_id)
+    assert studio.ended(started.job_id).status == "cancelled"
+    row = studio.parts.row(started.creation_id)
+    kept = row.params["notes"]
+    assert kept and row.status == "cancelled"
+    with pytest.raises(BusyError):
+        again = studio.summary.resume(OWNER, started.job_id)
+        studio.summary.resume(OWNER, again.job_id)
+    model.release(100_000)
+    assert studio.ended(started.job_id).status == "done"
+    done = studio.parts.row(started.creation_id)
+    assert done.output and done.params["sentences"] and "notes" not in done.params
+    with pytest.raises(BadOptionError):
+        studio.summary.resume(OWNER, started.job_id)
+
+
+def test_the_same_click_twice_is_one_summary(studio: SummaryStudio) -> None:
+    first, second = studio.summarize(key="k"), studio.summarize(key="k")
+    assert first == second and studio.ended(first.job_id).status == "done" and studio.parts.rows() == 1
+
+
+def test_versions_share_documents_and_can_be_compared_others_cannot(studio: SummaryStudio) -> None:
+    first = studio.made()
+    second = studio.made(None, parent_id=first.id, style="bullets", length={"sentences": 3})
+    assert second.turn_id == first.turn_id and second.params["document_ids"] == first.params["document_ids"]
+    assert second.output.count("\n- ") == 2 and second.output.startswith("- ")
+    assert studio.parts.feedback.prefer(OWNER, OWNER, second.id, first.id)
+    turn = studio.summary.turn(OWNER, OWNER, first.id)
+    assert [one.creation.id for one in turn.versions] == [first.id, second.id] and turn.versions[1].is_picked
+    other = studio.made(MILL.replace("40,000", "50,000"))
+    with pytest.raises(BadOptionError):
+        studio.parts.feedback.prefer(OWNER, OWNER, other.id, first.id)
+    assert [one.turn_id for one in studio.summary.recent(OWNER, OWNER)] == [other.turn_id, first.turn_id]
+
+
+def test_an_edit_beats_the_original_and_is_judged_anew(studio: SummaryStudio) -> None:
+    row = studio.made(length={"sentences": 1})
+    with pytest.raises(BadOptionError):
+        studio.summary.edit(OWNER, row.id, row.output)
+    edited = studio.summary.edit(OWNER, row.id, "Nobody was hurt in the fire. Seventy people died.")
+    assert studio.ended(edited.job_id).status == "done"
+    version = studio.parts.row(edited.creation_id)
+    assert [one["supported"] for one in version.params["sentences"]] == [True, False]
+    assert version.parent_id == row.id and version.origin == "edited" and studio.summary.documents(OWNER, version.id)
+    text = studio.parts.wrote()
+    with pytest.raises(BadOptionError):
+        studio.summary.edit(OWNER, text.id, "something else")
+
+
+def test_any_summary_is_checked_against_any_text(studio: SummaryStudio) -> None:
+    job = studio.ended(studio.summary.check(OWNER, MILL, "The council will decide in June. The mill was sold for 90,000 crowns."))
+    first, second = (job.result or {})["sentences"]
+    assert first["supported"] and not second["supported"] and "number" in second["flags"]
+    with pytest.raises(BadOptionError):
+        studio.summary.check(OWNER, MILL, " ")
+    assert studio.parts.rows() == 0
+
+
+def test_what_a_stop_of_the_studio_cut_off_goes_on_after_the_next_start(tmp_path: Path) -> None:
+    with text_studio(tmp_path, FakeTextModel(words_of_the_text)) as parts:
+        parts.model.hold()
+        started = summary_studio(parts, tmp_path).summarize(method="abstractive")
+        wait_for(lambda: len(parts.model.requests) == 1)
+    with text_studio(tmp_path, FakeTextModel(words_of_the_text)) as parts:
+        studio = summary_studio(parts, tmp_path)
+        snapshot = parts.jobs.get(OWNER, started.job_id)
+        assert snapshot.status == "interrupted" and snapshot.can_resume and snapshot.data["documents"]
+        assert studio.ended(studio.summary.resume(OWNER, started.job_id).job_id).status == "done"
+        assert parts.row(started.creation_id).output
+
+
+def test_a_language_that_the_model_lacks_is_said_before_anything_is_written(studio: SummaryStudio) -> None:
+    (notice,) = studio.summarize(ZH, method="abstractive").notices
+    assert notice.key == "notice.summary_language" and "extractive" in notice.message
+    (notice,) = studio.summarize(MILL, language="zh").notices
+    assert notice.key == "notice.summary_kept_language"
+    assert studio.summarize(ZH).notices == ()
+
+
+def test_a_length_means_words_of_the_summary_s_language() -> None:
+    document = Document("t", "x", "en", 1000)
+    assert length_of(SummaryOptions(length="short"), [document], "en").words == 50
+    assert length_of(SummaryOptions(length={"percent": 10}), [document], "en").words == 100
+    assert length_of(SummaryOptions(length={"sentences": 3}), [document], "en").sentences == 3
+    small = replace(document, words=40)
+    assert length_of(SummaryOptions(length="long"), [small], "en").words == 24
