@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from engine.language import language_of as language_of  # a prompt's language is asked for here too
+from engine.language import language_of
 from storage.records import Json
 
 LANGUAGE_NAMES: Mapping[str, str] = {"en": "English", "zh": "Chinese", "ja": "Japanese", "ko": "Korean"}

@@ -17,12 +17,13 @@ from typing import Final
 from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
 from engine.jobs.job import can_resume
 from engine.jobs.runner import JobRunner
+from engine.language import language_of
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_label, clean_text
 from engine.services.edge import storage_errors
 from engine.services.image_rows import UNFINISHED, picked_of
-from engine.services.notices import Notice, SpeaksLanguages, language_of
+from engine.services.notices import Notice, SpeaksLanguages
 from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
 from engine.services.summary_documents import KeptDocument, title_of
 from engine.services.summary_records import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.services.notices import Notice, language_notice, language_of, left_out_notice
+from engine.language import language_of
+from engine.services.notices import Notice, language_notice, left_out_notice
 from engine.services.prompt import keep_last, messages_for, title_of
 from engine.text.model import Message
 from tests.engine.services.fakes import CATALOG, FakeSpec
