@@ -17,7 +17,6 @@ from typing import Final
 from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
 from engine.jobs.job import can_resume
 from engine.jobs.runner import JobRunner
-from engine.language import language_of
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_label, clean_text
@@ -42,6 +41,7 @@ from engine.services.summary_records import (
 )
 from engine.services.text import Adapters, TextModels
 from engine.summary.document import Document
+from engine.summary.language import document_language
 from engine.summary.reading.read import Source, display_name
 from engine.types import SummaryOptions, SummaryRequest
 from storage.records import BASE, CreationRecord, JobRecord
@@ -358,7 +358,7 @@ def _notices(
 
 def _language(sources: Sequence[Source]) -> str:
     pasted = next((one.data.decode("utf-8", "replace") for one in sources if one.is_pasted), "")
-    return (language_of(pasted) or "") if pasted else ""
+    return document_language(pasted) if pasted else ""
 
 
 def _title(sources: Sequence[Source]) -> str:

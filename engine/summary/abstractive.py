@@ -204,8 +204,8 @@ class Abstractive:
         text = _without_preamble(text)
         if self.wish.style.is_list:
             lines = [_BULLET.sub("", line).strip() for line in text.splitlines() if line.strip()]
-            kept = lines[:-1] if cut and len(lines) > 1 else lines
-            return "\n".join(f"- {line}" for line in dict.fromkeys(kept[: self.wish.sentences]) if line)
+            kept = dict.fromkeys(line for line in (lines[:-1] if cut and len(lines) > 1 else lines) if line)
+            return "\n".join(f"- {line}" for line in [*kept][: self.wish.sentences])
         text = " ".join(_BULLET.sub("", line).strip() for line in text.splitlines() if line.strip())
         if self.wish.style.id == "headline":
             return text.strip("\"'“”「」 ")

@@ -32,7 +32,10 @@ MILL = (
     "building to the council for 40,000 crowns in March.\n\nFirefighters from three villages fought the flames until dawn. "
     "The council wants to build a library where the mill stood. It will decide on the plan in June."
 )
-ZH = "哈罗的老磨坊在星期二晚上被烧毁。火灾中没有人受伤。业主维拉在三月把房子卖给了镇政府。镇政府想在原址建一座图书馆。六月将决定这个计划。"
+ZH = (
+    "哈罗的老磨坊在星期二晚上被烧毁。火灾中没有人受伤。业主维拉在三月把房子卖给了镇政府。"
+    "镇政府想在原址建一座图书馆。六月将决定这个计划。"
+)
 
 
 def words_of_the_text(request: GenerateRequest, row: int) -> Sequence[str]:
