@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 KEEP_S: Final = 1.0
 """How often what is known is written while a summary grows."""
+ONE_SENTENCE_WORDS: Final = 40
+ASKED_MAX_CHARS: Final = 6000
+"""Longer texts are no examples to learn from: a training example is a prompt that is read at once."""
 HYBRID_TIMES: Final = 4
 """A hybrid summary is written from so many times its length of the document's own sentences."""
 
@@ -207,6 +210,15 @@ class SummarizeJob:
         length = length_of(options, documents, language)
         self._params |= {"words": length.words, "sentences_wished": length.sentences}
         style = self._parts.styles.styles[options.style]
+        wish = Wish(
+            style,
+            words=length.words if style.sentences is None else min(length.words, ONE_SENTENCE_WORDS),
+            sentences=style.sentences or length.sentences,
+            focus=options.focus,
+            language="zh" if documents[0].language == "zh" else "en",
+            wanted=language,
+        )
+        self._params["asked"] = self._asked(documents, wish)
         if options.method == "extractive":
             context.progress(0, 0, phase="choosing")
             count = style.sentences or (length.sentences if length.counts_sentences or style.is_list else None)
@@ -218,15 +230,14 @@ class SummarizeJob:
             context.progress(0, 0, phase="choosing")
             wished = Length(words=length.words * HYBRID_TIMES)
             texts = [self._chosen(documents, wished, encode, context.cancel, is_list=False)]
-        wish = Wish(
-            style,
-            words=length.words if style.sentences is None else min(length.words, 40),
-            sentences=style.sentences or length.sentences,
-            focus=options.focus,
-            language="zh" if documents[0].language == "zh" else "en",
-            wanted=language,
-        )
         return self._rewritten(context, texts, wish)
+
+    def _asked(self, documents: Sequence[Document], wish: Wish) -> Json | None:
+        """What training learns from: the question and the whole text, the same for every method; None for a longer text."""
+        text = "\n\n".join(document.text for document in documents)
+        if len(text) > ASKED_MAX_CHARS:
+            return None
+        return {"system": wish.question(self._parts.styles), "text": text}
 
     def _chosen(
         self, documents: Sequence[Document], length: Length, encode: Encode | None, cancel: CancelToken, *, is_list: bool

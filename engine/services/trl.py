@@ -40,7 +40,13 @@ class ImportedRow:
 
 
 def prompt_messages(creation: CreationRecord, context: Sequence[CreationRecord]) -> list[Message]:
-    """Return the messages the answer was written to: system prompt (if any), the turns before (root first), the prompt."""
+    """Return the messages the answer was written to: system prompt (if any), the turns before (root first), the prompt.
+
+    Of a summary they are what its documents were asked for (see SummarizeJob), whichever way it was made.
+    """
+    asked = creation.params.get("asked")
+    if asked:
+        return [_message("system", str(asked["system"])), _message("user", str(asked["text"]))]
     messages: list[Message] = []
     system = creation.params.get("system")
     if system:

@@ -59,6 +59,12 @@ class Wish:
     wanted: str
     """Of the summary."""
 
+    def question(self, styles: SummaryStyles) -> str:
+        """What a model is asked about the whole text."""
+        return styles.whole(
+            self.style, self.language, words=self.words, sentences=self.sentences, focus=self.focus, wanted=self.wanted
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -189,11 +195,7 @@ class Abstractive:
                 yield event
 
     def _ask(self, text: str) -> tuple[Message, ...]:
-        wish = self.wish
-        asked = self.styles.whole(
-            wish.style, wish.language, words=wish.words, sentences=wish.sentences, focus=wish.focus, wanted=wish.wanted
-        )
-        return (Message("system", asked), Message("user", text))
+        return (Message("system", self.wish.question(self.styles)), Message("user", text))
 
     def _new_tokens(self) -> int:
         """A little more than the wished length takes, so that it can end by itself."""

@@ -13,6 +13,7 @@ from engine.bootstrap import ASSETS_DIR
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError, TooLongError
 from engine.jobs.job import JobSnapshot
 from engine.models.catalog import STARTER_ENCODER_ID
+from engine.services.examples import examples_of
 from engine.services.summarizing import SummaryParts
 from engine.services.summary import MAX_FILES, SummaryService
 from engine.services.summary_documents import DocumentFiles
@@ -23,7 +24,7 @@ from engine.summary.styles import load_summary_styles
 from engine.text.model import GenerateRequest
 from engine.types import SummaryOptions, SummaryRequest
 from storage.files import FileStore
-from storage.records import CreationRecord
+from storage.records import CreationFilter, CreationRecord
 from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeEncoders, FakeHost, FakeTextModel, wait_for
 from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
 
@@ -239,6 +240,28 @@ def test_a_language_that_the_model_lacks_is_said_before_anything_is_written(stud
     (notice,) = studio.summarize(MILL, language="zh").notices
     assert notice.key == "notice.summary_kept_language"
     assert studio.summarize(ZH).notices == ()
+
+
+def test_ratings_of_summaries_are_examples_with_the_whole_text_as_prompt(studio: SummaryStudio) -> None:
+    first = studio.made(length={"sentences": 2})
+    second = studio.made(None, parent_id=first.id, method="abstractive", length={"sentences": 2})
+    bullets = studio.made(None, parent_id=first.id, style="bullets", length={"sentences": 2})
+    long = studio.made(long_text(600))
+    for row in (first, long):
+        studio.parts.feedback.rate(OWNER, OWNER, row.id, 1.0)
+    studio.parts.feedback.prefer(OWNER, OWNER, first.id, [second.id, bullets.id])
+    with studio.parts.database.read() as uow:
+        liked = [example.row for example, _ in examples_of(uow, OWNER, OWNER, "sft", CreationFilter(kind="summary"))]
+        pairs = [example.row for example, _ in examples_of(uow, OWNER, OWNER, "dpo", CreationFilter(kind="summary"))]
+    (messages,) = (row["messages"] for row in liked)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant"]
+    assert (
+        "up to 2 sentences" in messages[0]["content"]
+        and messages[1]["content"] == MILL
+        and messages[2]["content"] == first.output
+    )
+    (pair,) = pairs
+    assert pair["rejected"][0]["content"] == second.output
 
 
 def test_a_length_means_words_of_the_summary_s_language() -> None:
