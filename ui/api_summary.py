@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from engine.errors import BadOptionError, CancelledError
-from engine.jobs.job import JobSnapshot
 from engine.studio import Studio
 from engine.types import SummaryOptions, SummaryRequest, options_from_json
 from ui.api_edge import Answer, JobFailedError, Options, Owner, object_of
 from ui.uploads import uploaded_file
+
+if TYPE_CHECKING:
+    from engine.jobs.job import JobSnapshot
 
 
 def endpoints(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:

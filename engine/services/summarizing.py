@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -158,9 +158,8 @@ class SummarizeJob:
 
     def data(self) -> Json:
         """What followers see: all of it, at this moment."""
-        shown = {**summary_data(self._creation, self._notices), "status": self._status, "summary": self._text}
-        named = {name: self._params.get(name) for name in ("documents", "refused", "sentences") if name in self._params}
-        return {**shown, **named, "scores": self._params.get("scores"), "title": self._title()}
+        now = replace(self._creation, prompt=self._title(), output=self._text, status=self._status, params=self._params)
+        return summary_data(now, self._notices)
 
     def body(self, context: JobContext) -> Json:
         """Returns what /summarize answers with. Raises what reading and the models raise."""

@@ -120,7 +120,8 @@ class SummaryService:
             if not sources and not kept:
                 raise BadFileError("There is nothing to summarise. Paste a text or add a file.", key="error.read_nothing")
             if sources and kept:
-                kept, sources = (), (*sources, *(_again(one) for one in kept))
+                sources = (*sources, *(_again(one) for one in kept))
+                kept = ()
             creation_id, job_id = uuid.uuid4().hex, uuid.uuid4().hex
             started = SummaryStarted(
                 job_id,

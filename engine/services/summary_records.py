@@ -81,9 +81,15 @@ class SummaryStarted:
     @staticmethod
     def from_json(job_id: str, request: Json) -> SummaryStarted:
         """The other way."""
-        names = ("creation_id", "turn_id", "model_id", "adapter_id", "seed")
-        notices = tuple(Notice.from_json(value) for value in request["notices"])
-        return SummaryStarted(job_id, *(request[name] for name in names), notices=notices)
+        return SummaryStarted(
+            job_id=job_id,
+            creation_id=request["creation_id"],
+            turn_id=request["turn_id"],
+            model_id=request["model_id"],
+            adapter_id=request["adapter_id"],
+            seed=request["seed"],
+            notices=tuple(Notice.from_json(value) for value in request["notices"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
