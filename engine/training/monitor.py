@@ -57,6 +57,7 @@ class Probes:
     prompts: Sequence[SamplePrompt]
     answer_tokens: float
     """Mean length of the answers in the data."""
+    held_out_rows: int = 0
 
 
 @dataclass(slots=True)
@@ -67,7 +68,8 @@ class MonitorState:
     """`Fluency` before training."""
     best_step: int = 0
     """Step of the best weights within the limits; 0 = none yet."""
-    best_score: list[float] = field(default_factory=list)
+    best_score: float = 0.0
+    """The highest one of weights that were kept; see `_score`."""
     best_figures: dict[str, Any] = field(default_factory=dict)
     looks_without_better: int = 0
     sampled_step: int = 0
@@ -214,8 +216,10 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         if broken:
             for name, words in broken.items():
                 self._watch.alarm("fluency", f"The language suffers: {words}. This state is not kept.", figure=name)
-        if not broken and (not self.state.best_step or score > self.state.best_score):
-            self.state.best_step, self.state.best_score, self.state.best_figures = step, score, figures
+        best = self.state.best_score if self.state.best_step else None
+        if not broken and (best is None or score > least_score(best, settings, self._probes.held_out_rows)):
+            self.state.best_step, self.state.best_figures = step, figures
+            self.state.best_score = score if best is None else max(score, best)
             self._best = {name: weight.detach().cpu().clone() for name, weight in get_peft_model_state_dict(self._model).items()}
             self.state.looks_without_better = 0
         else:
@@ -310,11 +314,23 @@ def _is_finite(model: Any) -> bool:
     return all(bool(torch.isfinite(weight).all()) for weight in get_peft_model_state_dict(model).values())
 
 
-def _score(step: int, held_out: Mapping[str, float], settings: TrainingSettings) -> list[float]:
-    """What the best weights have most of: held-out accuracy, then margin; else the lowest loss; without such rows, steps."""
+def _score(step: int, held_out: Mapping[str, float], settings: TrainingSettings) -> float:
+    """What good weights have much of: held-out accuracy; for other methods a low loss; without such rows, steps."""
     if settings.method == "dpo" and "held_out_accuracy" in held_out:
-        return [held_out["held_out_accuracy"], held_out.get("held_out_margin", 0.0)]
-    return [-held_out["held_out_loss"]] if "held_out_loss" in held_out else [float(step)]
+        return held_out["held_out_accuracy"]
+    return -held_out["held_out_loss"] if "held_out_loss" in held_out else float(step)
+
+
+def least_score(best: float, settings: TrainingSettings, rows: int) -> float:
+    """What later weights must have more of to be kept instead of those that have the `best` score so far.
+
+    Of a share of few pairs the difference of one or two says nothing, so that weights which have learned longer are kept unless
+    they are worse by more than its standard error, sqrt(p (1 - p) / n).
+    """
+    if settings.method != "dpo" or not rows or not 0 <= best <= 1:
+        return best
+    p = min(max(best, 1 / (2 * rows)), 1 - 1 / (2 * rows))
+    return best - math.sqrt(p * (1 - p) / rows)
 
 
 def _fluency_figures(now: Fluency, base: Fluency) -> dict[str, float]:

@@ -144,7 +144,9 @@ class TrainingRun:
         ]
         speaker = Speaker(trainer.model, self._chat, self.watch.check_or_stop)
         probe = FluencyProbe(speaker, self._chat, prompts, parts.rows.texts)
-        return Monitor(trainer.model, self.settings, self.watch, Probes(speaker, probe, prompts, parts.rows.answer_tokens))
+        rows = parts.rows
+        probes = Probes(speaker, probe, prompts, rows.answer_tokens, len(rows.held_out))
+        return Monitor(trainer.model, self.settings, self.watch, probes)
 
     def _train(self, trainer: Any, monitor: Monitor) -> None:
         newest, broken = checkpoints.newest(self.job_dir / "checkpoints")
