@@ -32,6 +32,7 @@ from engine.summary.extractive import Encode, Length, extract
 from engine.summary.reading.draft import ReadingLimits
 from engine.summary.reading.read import Reading, ReadingProgress, Source, read_documents
 from engine.summary.scores import scores_of
+from engine.summary.sentences import is_complete
 from engine.summary.styles import SummaryStyles
 from engine.summary.support import JudgedSentence, judge
 from engine.types import SummaryOptions
@@ -245,7 +246,9 @@ class SummarizeJob:
         said = [" ".join(documents[one.document].text[one.start : one.end].split()) for one in picks]
         if is_list:
             return "\n".join(f"{self._mark()}{line}" for line in said)
-        return ("" if documents[0].language == "zh" else " ").join(said)
+        space = "" if documents[0].language == "zh" else " "
+        # A heading or an item has no full stop: on a line of its own it does not run into what follows.
+        return "".join(f"{one}{space if is_complete(one) else chr(10)}" for one in said).strip()
 
     def _mark(self) -> str:
         return "- " if self._options.format == "markdown" else "• "
