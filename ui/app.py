@@ -9,7 +9,7 @@ import gradio as gr
 from ui.components.frame import PAGES
 from ui.components.rail import build_frame
 from ui.i18n import translator
-from ui.tabs import arena, images, library, models, settings, train, write
+from ui.tabs import arena, images, library, models, settings, summarize, train, write
 
 if TYPE_CHECKING:
     from engine.studio import Studio
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TABS = {
     "write": write,
     "images": images,
+    "summarize": summarize,
     "library": library,
     "train": train,
     "arena": arena,

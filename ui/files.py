@@ -36,7 +36,7 @@ class VersionedFiles(StaticFiles):
 
 
 def add_file_routes(app: FastAPI, studio: Studio) -> None:
-    """Mount /assets/{js,css}, /assets/words, /media, /styles, /exports and /runs. Gradio's own /assets/<file> is not touched."""
+    """Mount /assets/{js,css}, /assets/words, /media, /summaries, /styles, /exports and /runs. Gradio's own /assets/<file> is not touched."""
     for folder in ("js", "css"):
         app.mount(f"/assets/{folder}", VersionedFiles(directory=ASSETS_DIR / folder), name=folder)
 
@@ -70,6 +70,15 @@ def _add_picture_routes(app: FastAPI, studio: Studio) -> None:
     def export(creation_id: str, format: str = "png", visible: bool = False) -> Response:
         try:
             file = studio.image.export(LOCAL_OWNER, creation_id, format=format, visible=visible)  # type: ignore[arg-type]
+        except StudioError as error:
+            return _refused(error)
+        headers = {"content-disposition": f'attachment; filename="{file.name}"', "cache-control": "no-store"}
+        return Response(file.data, media_type=file.media_type, headers=headers)
+
+    @app.get("/summaries/{creation_id}/export")
+    def summary(creation_id: str, format: str = "markdown") -> Response:
+        try:
+            file = studio.summary.export(LOCAL_OWNER, creation_id, format)
         except StudioError as error:
             return _refused(error)
         headers = {"content-disposition": f'attachment; filename="{file.name}"', "cache-control": "no-store"}

@@ -23,7 +23,7 @@ FIRST_PAINT = """(() => {
   if (theme !== "light" && theme !== "dark") theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   root.dataset.theme = theme;
   const tab = new URLSearchParams(location.search).get("tab");
-  root.dataset.page = ["images", "library", "train", "arena", "models", "settings"].includes(tab) ? tab : "write";
+  root.dataset.page = ["images", "summarize", "library", "train", "arena", "models", "settings"].includes(tab) ? tab : "write";
 })();"""
 
 ICON = (

@@ -9,7 +9,7 @@ window.Tastemaker = window.Tastemaker || {};
   T.widgets = T.widgets || {};
   T.words = T.words || {};
   T.hosts = [];
-  const PAGES = ["write", "images", "library", "train", "arena", "models", "settings"];
+  const PAGES = ["write", "images", "summarize", "library", "train", "arena", "models", "settings"];
 
   // ---------------------------------------------------------------- drawing
 

@@ -59,6 +59,7 @@
     minus: "M5 12h14",
     eraser: "M8 19h11M5.5 13.5l7-8a1.5 1.5 0 0 1 2-.1l4.5 4a1.5 1.5 0 0 1 .1 2.1L12.5 19H9z",
     invert: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
+    summary: "M6 3h9l4 4v14H6zM15 3v4h4M9 12h7M9 16h4",
     external: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
   };
 

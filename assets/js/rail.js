@@ -3,8 +3,8 @@
 
 Tastemaker.widgets.rail = (host) => {
   const { h, t, icon } = Tastemaker;
-  const TABS = [["write", "pen"], ["images", "picture"], ["library", "library"], ["train", "train"], ["arena", "arena"], ["models", "models"], ["settings", "settings"]];
-  const JOB_PAGES = { train: "train", evaluate: "arena", imagine: "images", upscale: "images", redraw: "images", expand: "images" };
+  const TABS = [["write", "pen"], ["images", "picture"], ["summarize", "summary"], ["library", "library"], ["train", "train"], ["arena", "arena"], ["models", "models"], ["settings", "settings"]];
+  const JOB_PAGES = { train: "train", evaluate: "arena", imagine: "images", upscale: "images", redraw: "images", expand: "images", summarize: "summarize", read: "summarize", judge: "summarize" };
   const THEMES = ["auto", "light", "dark"];
   const THEME_ICON = { auto: "auto", light: "sun", dark: "moon" };
 

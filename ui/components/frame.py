@@ -26,7 +26,7 @@ import gradio as gr
 
 from storage.records import LOCAL_OWNER
 
-PAGES = ("write", "images", "library", "train", "arena", "models", "settings")
+PAGES = ("write", "images", "summarize", "library", "train", "arena", "models", "settings")
 
 
 @dataclass(frozen=True)
