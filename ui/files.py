@@ -36,7 +36,7 @@ class VersionedFiles(StaticFiles):
 
 
 def add_file_routes(app: FastAPI, studio: Studio) -> None:
-    """Mount /assets/{js,css}, /assets/words, /media, /summaries, /styles, /exports and /runs. Gradio's own /assets/<file> is not touched."""
+    """Mount /assets/{js,css,words}, /media, /summaries, /styles, /exports, /runs. Gradio's own /assets/<file> is not touched."""
     for folder in ("js", "css"):
         app.mount(f"/assets/{folder}", VersionedFiles(directory=ASSETS_DIR / folder), name=folder)
 

@@ -31,6 +31,7 @@ from engine.summary.document import Document
 from engine.summary.extractive import Encode, Length, extract
 from engine.summary.reading.draft import ReadingLimits
 from engine.summary.reading.read import Reading, ReadingProgress, Source, read_documents
+from engine.summary.reading.web import fetch_page
 from engine.summary.scores import scores_of
 from engine.summary.sentences import is_complete
 from engine.summary.styles import SummaryStyles
@@ -115,15 +116,20 @@ class SummaryParts:
 
 
 class ReadJob:
-    """Reads files, for a page that shows what was read before anything is made of it."""
+    """Reads files, or a web page by its address, for a page that shows what was read before anything is made of it."""
 
-    def __init__(self, sources: Sequence[Source], parts: SummaryParts) -> None:
+    def __init__(self, sources: Sequence[Source], parts: SummaryParts, url: str | None = None) -> None:
         self._sources = sources
         self._parts = parts
+        self._url = url
 
     def body(self, context: JobContext) -> Json:
         """Returns {"documents": [KeptDocument.about()], "refused": [{name, message, key, values}]}."""
-        kept, refused = self._parts.read(self._sources, context)
+        sources = self._sources
+        if self._url is not None:
+            context.progress(0, 0, phase="reading", note=self._url)
+            sources = (fetch_page(self._url, cancel=context.cancel),)
+        kept, refused = self._parts.read(sources, context)
         return {"documents": [one.about() for one in kept], "refused": refused}
 
 

@@ -25,6 +25,7 @@ from engine.services.image_rows import UNFINISHED, picked_of
 from engine.services.notices import Notice, SpeaksLanguages
 from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
 from engine.services.summary_documents import KeptDocument, title_of
+from engine.services.summary_export import SummaryFile, export_summary
 from engine.services.summary_records import (
     JUDGE,
     READ,
@@ -87,17 +88,18 @@ class SummaryService:
         self._database = parts.database
 
     @storage_errors()
-    def read(self, owner_id: str, files: Sequence[Path], text: str | None = None) -> str:
-        """Read files and pasted text; returns the job's id. Its result has the documents' ids, which `summarize` takes.
+    def read(self, owner_id: str, files: Sequence[Path], text: str | None = None, *, url: str | None = None) -> str:
+        """Read files and pasted text, or a web page by its address; returns the job's id.
 
-        The result is {"documents": [KeptDocument.about()], "refused": [{name, message, key, values}]}; the job fails with the
-        first one's error when none can be read. Raises BadFileError, TooLongError for what is refused before that.
+        Its result has the documents' ids, which `summarize` takes: {"documents": [KeptDocument.about()], "refused": [{name,
+        message, key, values}]}; the job fails with the first one's error when none can be read. Raises BadFileError, TooLongError
+        for what is refused before that.
         """
-        sources = self._sources(text, files)
+        sources = self._sources(text, files) if url is None else ()
         with self._database.write() as uow:
             job, _ = uow.jobs.add(owner_id, kind=READ, request={"names": [source.name for source in sources]})
             uow.commit()
-        self._runner.start(job, ReadJob(sources, self._parts).body, lane="interactive")
+        self._runner.start(job, ReadJob(sources, self._parts, url).body, lane="interactive")
         return job.id
 
     @storage_errors()
@@ -227,6 +229,13 @@ class SummaryService:
         """What a summary was made of, texts included, in the order its sources count them. Raises NotFoundError."""
         with self._database.read() as uow:
             return self._parts.documents.of(uow, owner_id, summary_creation(uow, owner_id, creation_id))
+
+    @storage_errors()
+    def export(self, owner_id: str, creation_id: str, format: str) -> SummaryFile:
+        """A summary as a labelled file: markdown, docx, text or json. Raises NotFoundError, BadOptionError for another format."""
+        with self._database.read() as uow:
+            creation = summary_creation(uow, owner_id, creation_id)
+            return export_summary(creation, self._parts.documents.of(uow, owner_id, creation), format)
 
     def document(self, document_id: str) -> KeptDocument:
         """A document that was read, by its id. Raises NotFoundError."""

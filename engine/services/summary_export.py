@@ -136,9 +136,8 @@ def _custom_properties(labels: dict[str, Any]) -> bytes:
     rows = []
     for number, (name, value) in enumerate(labels.items(), 2):  # numbers 0 and 1 are taken by the format
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        rows.append(
-            f'<property fmtid="{_CUSTOM_FORMAT_ID}" pid="{number}" name="{name}"><vt:lpwstr>{escape(_xml_text(text))}</vt:lpwstr></property>'
-        )
+        said = f"<vt:lpwstr>{escape(_xml_text(text))}</vt:lpwstr>"
+        rows.append(f'<property fmtid="{_CUSTOM_FORMAT_ID}" pid="{number}" name="{name}">{said}</property>')
     return _CUSTOM.replace("{properties}", "".join(rows)).encode()
 
 

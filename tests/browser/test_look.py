@@ -73,9 +73,9 @@ def test_page(
     assert "Gradio" not in page.locator("body").inner_text()
     shown = page.locator(f"#page-{name}").inner_text()
     assert (len(re.findall(CJK, shown)) > 10) == (language == "zh")
-    assert not re.search(r"\b(write|images|summarize|library|train|arena|models|settings|frame|rating|error)\.[a-z_]+\b", shown), (
-        "a word is missing"
-    )
+    assert not re.search(
+        r"\b(write|images|summarize|library|train|arena|models|settings|frame|rating|error)\.[a-z_]+\b", shown
+    ), "a word is missing"
     shot(page, f"{name}-{language}-{'dark' if dark else 'light'}-{'phone' if phone else 'wide'}")
 
 
