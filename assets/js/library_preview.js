@@ -37,13 +37,14 @@ Tastemaker.parts.libraryPreview = (host, list) => {
   const drawAgain = h("button", { class: "tm-button is-primary", type: "button", "data-action": "draw", onclick: openInImages }, icon("picture"), h("span", {}, t("library.open_in_images")));
   const save = h("button", { class: "tm-button", type: "button", "data-action": "download", "aria-haspopup": "menu", onclick: () => Tastemaker.parts.imageDownload(save, id) }, icon("download"), h("span", {}, t("images.view.download")));
   const write = h("button", { class: "tm-button is-primary", type: "button", "data-action": "write", onclick: openInWrite }, icon("pen"), h("span", {}, t("library.open_in_write")));
+  const summarise = h("button", { class: "tm-button is-primary", type: "button", "data-action": "summarise", onclick: () => Tastemaker.navigate("summarize", { item: id }) }, icon("summary"), h("span", {}, t("library.open_in_summarize")));
   const again = h("button", { class: "tm-button", type: "button", "data-action": "reproduce", onclick: reproduce }, icon("repeat"), h("span", {}, t("library.reproduce")));
   const back = h("button", { class: "tm-button", type: "button", "data-action": "restore", onclick: () => list.restore([id]) }, icon("undo"), h("span", {}, t("library.restore")));
   const result = h("div", { class: "pane-result", role: "status", hidden: true });
   const tags = h("div", { class: "pane-tags" });
   const sections = h("div", { class: "pane-sections" });
   const content = h("div", { class: "pane-scroll", tabindex: "-1" }, note, h("h2", { class: "pane-label" }, t("library.prompt")), prompt, whole, answer, state, rate, figures,
-    h("div", { class: "pane-actions" }, back, write, drawAgain, save, again), result, tags, sections);
+    h("div", { class: "pane-actions" }, back, write, summarise, drawAgain, save, again), result, tags, sections);
   const root = h("aside", { class: "lib-pane", id: "library-preview", "aria-label": t("library.preview"), hidden: true }, bar, content);
 
   // ------------------------------------------------------------ open and close
@@ -92,6 +93,7 @@ Tastemaker.parts.libraryPreview = (host, list) => {
     figures.textContent = item.figures.join(" · ");
     back.hidden = !item.trashed;
     write.hidden = item.trashed || item.kind !== "text";
+    summarise.hidden = item.trashed || item.kind !== "summary" || item.origin === "imported";
     drawAgain.hidden = item.trashed || item.kind !== "image" || item.origin === "imported";
     save.hidden = !item.image_url;
     copy.hidden = item.kind === "image";

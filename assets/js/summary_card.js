@@ -150,6 +150,7 @@ Tastemaker.parts.summaryCard = (summ) => {
   function edit(node, on) {
     const form = node.querySelector(".su-edit");
     form.hidden = !on;
+    form.onkeydown = (event) => { if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); edit(node, false); } };
     node.querySelector(".su-body").hidden = on;
     if (!on) return;
     const area = form.querySelector("textarea");

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BadOptionError, StudioError
 from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions
 from storage.records import CreationFilter, CreationRecord
-from ui import view_images
+from ui import view_images, view_summary
 from ui.components.frame import Frame
 from ui.components.widget import widget
 from ui.handlers import Action, Answer, acting, action_id, error_view
@@ -37,8 +37,12 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     """Mount the Library into its page."""
     page = LibraryPage(studio, t, frame.language)
 
-    texts, pictures = (GOOD_REASONS, BAD_REASONS), (view_images.GOOD_REASONS, view_images.BAD_REASONS)
-    reasons = {kind: {"good": list(good), "bad": list(bad)} for kind, (good, bad) in (("text", texts), ("image", pictures))}
+    kinds = {
+        "text": (GOOD_REASONS, BAD_REASONS),
+        "image": (view_images.GOOD_REASONS, view_images.BAD_REASONS),
+        "summary": (view_summary.GOOD_REASONS, view_summary.BAD_REASONS),
+    }
+    reasons = {kind: {"good": list(good), "bad": list(bad)} for kind, (good, bad) in kinds.items()}
     value = {"reasons": reasons}
     widget("library", value, elem_id="library", act=acting(frame, page.actions))
 
