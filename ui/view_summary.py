@@ -315,7 +315,7 @@ def progress_line(snapshot: JobSnapshot, t: Translator) -> str:
 
 
 def reading_view(snapshot: JobSnapshot, error: str | None, t: Translator) -> View:
-    """How far a reading is, and then what came of it."""
+    """How far a reading is, and then what came of it; `message` says why nothing could be read."""
     result: Mapping[str, Any] = (snapshot.result or {}) if snapshot.status == "done" else {}
     return {
         "job_id": snapshot.job_id,
@@ -323,7 +323,7 @@ def reading_view(snapshot: JobSnapshot, error: str | None, t: Translator) -> Vie
         "status": snapshot.status,
         "line": progress_line(snapshot, t),
         "fraction": fraction_of(snapshot.progress),
-        "error": error,
+        "message": error,
         "documents": [document_view(one, t) for one in result.get("documents") or ()],
         "refused": refused_view(list(result.get("refused") or ()), t),
     }

@@ -303,6 +303,7 @@ Tastemaker.widgets.summarize = (host) => {
     for (let n = 0; n < 240; n += 1) {
       await new Promise((resolve) => { setTimeout(resolve, 500); });
       const view = await host.act("judged", { job_id: jobId }, { quiet: true }).catch(() => ({ done: true }));
+      if (view.message) Tastemaker.notice(view.message, { kind: "error" });
       if (view.done) { await reread(); return; }
     }
   }

@@ -110,7 +110,7 @@ Tastemaker.parts.summaryInput = (summ, page) => {
     const documents = [...view.documents];
     for (const one of mine) {
       const no = refused.findIndex((other) => other.name === one.name);
-      if (view.status !== "done") refuse(one, view.error || t("summarize.stopped"));
+      if (view.status !== "done") refuse(one, view.message || t("summarize.stopped"));
       else if (no >= 0) refuse(one, refused.splice(no, 1)[0].message);
       else if (documents.length) Object.assign(one, { state: "ready", document: documents.shift() });
       else refuse(one, refused.length ? refused.shift().message : t("summarize.lost"));

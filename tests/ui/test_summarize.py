@@ -175,7 +175,7 @@ def test_an_inside_address_is_refused_even_then(tmp_path: Path) -> None:
         job_id = ask(page, "fetch", url="http://127.0.0.1/")["job_id"]
         while not (view := ask(page, "reading", job_id=job_id))["done"]:
             time.sleep(0.02)
-        assert view["status"] == "failed" and "互联网" in view["error"]
+        assert view["status"] == "failed" and "互联网" in view["message"]
     finally:
         made_studio.close()
 

@@ -146,7 +146,7 @@ class SummarizePage:
     def do_judged(self, owner_id: str, action: Action) -> View:
         """Whether the job that judges an edited summary has ended."""
         snapshot = self.studio.jobs.get(owner_id, action_text(action, "job_id"))
-        return {"done": snapshot.is_final, "error": self._job_error(snapshot)}
+        return {"done": snapshot.is_final, "message": self._job_error(snapshot)}
 
     async def follow(self, owner_id: str, job_id: str) -> AsyncIterator[View]:
         """A summary as it grows, to its end. Ending this never stops the job."""
