@@ -1,5 +1,5 @@
 /* The documents beside a summary: what was read, their text, and the passage that a sentence comes from.
-   Offsets count code points; a paragraph is cut with Array.from, which does too. */
+   Offsets count code points; a paragraph is cut with Array.from, which does too. A text of megabytes is drawn sheet by sheet, where somebody looks. */
 "use strict";
 
 Tastemaker.parts = Tastemaker.parts || {};
@@ -9,6 +9,9 @@ Tastemaker.parts.summaryDocument = (summ) => {
   let documents = []; // with paragraphs: [offset, text, page]
   let shown = 0;
   let marked = []; // paragraphs that hold a highlight now
+  const SHEET_CHARS = 12000;
+  const LINE_CHARS = 70;
+  const LINE_PX = 26;
 
   const tabs = h("div", { class: "su-tabs", role: "tablist", "aria-label": t("summarize.documents"), hidden: true });
   const title = h("h2", { dir: "auto" });
@@ -16,6 +19,8 @@ Tastemaker.parts.summaryDocument = (summ) => {
   const skipped = h("details", { class: "tm-small su-left-out", hidden: true }, h("summary", {}), h("ul", {}));
   const text = h("div", { class: "su-doc-text", id: "summary-document", tabindex: 0, "aria-label": t("summarize.document_text") });
   const node = h("section", { class: "su-doc", "aria-label": t("summarize.document") }, tabs, h("header", { class: "su-doc-head" }, title, facts, skipped), text);
+
+  const watcher = new IntersectionObserver((seen) => { for (const one of seen) if (one.isIntersecting) fill(one.target); }, { root: text, rootMargin: "1200px" });
 
   // ------------------------------------------------------------ drawing
 
@@ -41,7 +46,43 @@ Tastemaker.parts.summaryDocument = (summ) => {
       clear(skipped.querySelector("ul"), now.skipped.map((what) => h("li", {}, what)));
     }
     marked = [];
-    clear(text, (now && now.paragraphs ? now.paragraphs : []).map(([start, words, page], index) => paragraph(start, words, page, index)));
+    watcher.disconnect();
+    clear(text, sheets(now && now.paragraphs ? now.paragraphs : []));
+    for (const sheet of text.children) watcher.observe(sheet);
+    if (text.firstElementChild) fill(text.firstElementChild);
+  }
+
+  /** Empty sheets of about the height that they will have, each for some paragraphs. */
+  function sheets(rows) {
+    const made = [];
+    let first = 0;
+    let chars = 0;
+    rows.forEach((row, index) => {
+      chars += row[1].length + LINE_CHARS;
+      if (chars < SHEET_CHARS && index + 1 < rows.length) return;
+      const sheet = h("div", { class: "su-sheet" });
+      Object.assign(sheet, { first, last: index });
+      sheet.style.minHeight = `${Math.round((chars / LINE_CHARS) * LINE_PX)}px`;
+      made.push(sheet);
+      first = index + 1;
+      chars = 0;
+    });
+    return made;
+  }
+
+  function fill(sheet) {
+    if (sheet.childElementCount) return;
+    sheet.style.minHeight = "";
+    watcher.unobserve(sheet);
+    sheet.append(...documents[shown].paragraphs.slice(sheet.first, sheet.last + 1).map(([start, words, page], index) => paragraph(start, words, page, sheet.first + index)));
+  }
+
+  /** The paragraph with this number, drawn if it was not. */
+  function paragraphAt(index) {
+    const sheet = [...text.children].find((one) => one.last >= index);
+    if (!sheet) return null;
+    fill(sheet);
+    return sheet.children[index - sheet.first];
   }
 
   function paragraph(start, words, page, index) {
@@ -80,7 +121,7 @@ Tastemaker.parts.summaryDocument = (summ) => {
   function markPassage(rows, source) {
     let at = rows.findIndex(([start], index) => index + 1 === rows.length || rows[index + 1][0] > source.start);
     for (; at >= 0 && at < rows.length && rows[at][0] < source.end; at += 1) {
-      const node = text.children[at];
+      const node = paragraphAt(at);
       if (!node || marked.includes(node)) continue; // one passage a paragraph: the better one came first
       const points = Array.from(rows[at][1]);
       const from = Math.max(0, source.start - rows[at][0]);
