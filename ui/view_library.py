@@ -20,7 +20,9 @@ View = dict[str, Any]
 TITLE_CHARS: Final = 160
 EXCERPT_CHARS: Final = 360
 BEFORE_MATCH_CHARS: Final = 60
-NOT_SETTINGS: Final = ("notices",)
+NOT_SETTINGS: Final = (
+    "notices", "asked", "documents", "document_ids", "notes", "refused", "scores", "sentences", "sentences_wished",
+)  # fmt: skip
 """What a Creation keeps among its parameters that nobody set."""
 KINDS: Final = ("text", "image", "summary")
 _SPACE = re.compile(r"\s+")

@@ -106,6 +106,18 @@ def test_a_detail_shows_every_setting_and_the_newest_rating_first() -> None:
     assert view["can_reproduce"] and not detail_view(Found(creation(origin="edited"), ()), Names(), {})["can_reproduce"]
 
 
+def test_what_a_summary_found_out_is_no_setting_of_it() -> None:
+    found = {
+        "sentences": [{"text": "x"}],
+        "documents": [{}],
+        "document_ids": ["d"],
+        "scores": {"support": 1.0},
+        "asked": {"text": "x"},
+    }
+    one = creation(kind="summary", params={"method": "extractive", "focus": "costs?", **found})
+    assert detail_view(Found(one, (one,)), Names(), {})["params"] == {"method": "extractive", "focus": "costs?"}
+
+
 @pytest.mark.parametrize(
     ("changes", "result"),
     [
