@@ -15,7 +15,7 @@ Tastemaker.parts.summaryCard = (summ) => {
     const node = h("article", { class: "su-card tm-card", "data-creation": version.id, onpointerdown: () => summ.choose(node.version.id), onfocusin: () => summ.choose(node.version.id) },
       h("header", { class: "su-card-head" }, h("div", { class: "su-card-title" }, h("strong", {}), h("span", { class: "tm-small su-facts" })),
         h("span", { class: "tm-badge su-best", hidden: true }, icon("check"), t("summarize.picked")),
-        action("star", "star", () => summ.star(node.version))),
+        action("star", "star", () => summ.star(node.version)), action("trash", "trash", () => summ.trash(node.version))),
       h("div", { class: "su-progress", hidden: true }, h("div", { class: "im-line" }, h("span", { class: "im-line-text", role: "status" }), h("div", { class: "tm-progress", role: "progressbar", "aria-label": t("summarize.progress") }, h("span", {}))),
         h("button", { class: "tm-button", type: "button", "data-action": "stop", title: t("summarize.stop_title"), onclick: () => summ.stop(node.version.job_id) }, icon("stop"), h("span", {}, t("summarize.stop")))),
       h("div", { class: "su-notes" }), h("div", { class: "su-body", dir: "auto" }), h("p", { class: "tm-small su-why", role: "status", hidden: true }), h("p", { class: "su-verdict", hidden: true }), h("p", { class: "su-note", hidden: true }),
@@ -24,7 +24,7 @@ Tastemaker.parts.summaryCard = (summ) => {
       h("footer", { class: "su-foot" }, h("div", { class: "su-rate" }), h("span", { class: "tm-topline-gap" }),
         h("button", { class: "tm-button im-pick", type: "button", "data-action": "pick", title: t("summarize.pick_title"), hidden: true, onclick: () => summ.pick(node.version) }, icon("check"), h("span", {}, t("summarize.pick"))),
         h("button", { class: "tm-button", type: "button", "data-action": "resume", hidden: true, onclick: () => summ.resume(node.version) }, icon("forward"), h("span", {}, t("summarize.resume"))),
-        action("edit", "pen", () => edit(node, true)), action("copy", "copy", () => Tastemaker.copy(node.version.text)), action("export", "download", (event) => take(node, event.currentTarget), { "aria-haspopup": "menu" }), action("trash", "trash", () => summ.trash(node.version))),
+        action("edit", "pen", () => edit(node, true)), action("copy", "copy", () => Tastemaker.copy(node.version.text)), action("export", "download", (event) => take(node, event.currentTarget), { "aria-haspopup": "menu" })),
       h("div", { class: "su-details" }), h("details", { class: "su-scores", hidden: true }, h("summary", {}, t("summarize.scores")), h("table", {}, h("tbody", {}))));
     return node;
   }
@@ -121,7 +121,7 @@ Tastemaker.parts.summaryCard = (summ) => {
     const ready = !live && version.text !== "";
     const others = summ.turn.versions.filter((one) => one.id !== version.id && one.text && !isLive(one.status));
     for (const name of ["edit", "copy", "export"]) foot.querySelector(`[data-action=${name}]`).hidden = !ready;
-    foot.querySelector("[data-action=trash]").hidden = live;
+    node.querySelector("[data-action=trash]").hidden = live;
     foot.querySelector("[data-action=resume]").hidden = live || !version.can_resume;
     const pick = foot.querySelector("[data-action=pick]");
     pick.hidden = !ready || !others.length;
