@@ -36,6 +36,7 @@ class Example:
     id: str
     language: str
     kind: str
+    title: str
     text: str
     reference: str
     claims: tuple[Claim, ...]
@@ -49,7 +50,7 @@ def examples(split: Literal["dev", "test"], language: str) -> list[Example]:
 
 def _example(row: Mapping[str, Any]) -> Example:
     claims = tuple(Claim(one["text"], one["supported"], one["change"] or "") for one in row["claims"])
-    return Example(row["id"], row["language"], row["kind"], row["text"], row["reference"], claims)
+    return Example(row["id"], row["language"], row["kind"], row["title"], row["text"], row["reference"], claims)
 
 
 def starter_encode() -> Encode:

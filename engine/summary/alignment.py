@@ -280,18 +280,21 @@ class SourceIndex:
         """Where the rest of the claim fits best, its names must stand: there or, behind a pronoun, just before."""
         known, new = self._names_of(claim)
         values["name_missing"] = float(min(2, len(new)))
-        for name in known:
-            away, replaced = self._misplaced(claim, name, known)
+        for group in _whole(claim, known):
+            away, replaced = self._misplaced(claim, group, known)
             values["name_away"] = max(values["name_away"], away)
             values["name_replaced"] = max(values["name_replaced"], replaced)
         return ["name"] if new else []
 
-    def _misplaced(self, claim: str, name: str, known: set[str]) -> tuple[float, float]:
-        """(how much better what is said of the name fits where it is not near, and where others are named instead), 0 … 1."""
-        low, high = self._clause(claim, max(0, claim.casefold().find(name)))
+    def _misplaced(self, claim: str, group: Sequence[str], known: set[str]) -> tuple[float, float]:
+        """(how much better what is said of a name fits where it is not near, and where others are named instead), 0 … 1.
+
+        `group` are the words of the name, any of which stands for it.
+        """
+        low, high = self._clause(claim, max(0, claim.casefold().find(group[0])))
         clause = claim[low:high]
         rest = self._without(clause if len(terms(clause, self.language)) > MIN_TERMS else claim, known)
-        holds = np.array([name in text for text in self._small])
+        holds = np.array([any(name in text for name in group) for text in self._small])
         away, best, replaced = self._away(rest, holds)
         others = self._names_of(self.sentences[best].text)[0] - known
         return away, replaced if others else 0.0
@@ -307,7 +310,7 @@ class SourceIndex:
         top = float(fit[best])
         if top <= 0:
             return 0.0, best, 0.0
-        strength = min(1.0, 2 * top)
+        strength = min(1.0, 2 * top)  # what fits nowhere belongs nowhere
         away = strength * (1 - float(fit[near].max(initial=0.0)) / top)
         return away, best, strength * (1 - float(fit[holds].max(initial=0.0)) / top)
 
@@ -370,3 +373,17 @@ class SourceIndex:
                 places.append(int(np.argmax(self._fit(claim[start:end]).total)))
         values["reason_gap"] = max(gaps, default=1.0)
         values["reason_far"] = float(len(places) == 2 and abs(places[0] - places[1]) > 1)
+
+
+def _whole(claim: str, known: set[str]) -> list[list[str]]:
+    """The words of each name together: those that follow each other are one."""
+    places = sorted((claim.casefold().find(name), name) for name in known)
+    groups: list[list[str]] = []
+    end = -2
+    for place, name in places:
+        if groups and 0 <= place - end <= 1:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+        end = place + len(name)
+    return groups

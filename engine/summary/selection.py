@@ -29,7 +29,7 @@ class Weights:
     coverage: float = 1.0
     repetition: float = 0.5
     parts: float = 0.3
-    exponent: float = 0.8
+    exponent: float = 0.4
     """A gain is divided by its length to this power: 0 likes long sentences, 1 the densest ones."""
 
 

@@ -28,6 +28,7 @@ TOPICS = {
 class Source:
     text: str
     language: str = "en"
+    title: str = ""
 
 
 def essay(sentences: int, seed: int = 0) -> str:

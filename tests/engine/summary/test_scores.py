@@ -14,6 +14,7 @@ from engine.summary.support import judge
 class Source:
     text: str
     language: str = "en"
+    title: str = ""
 
 
 TEXT = Source("The bridge is old. The bridge needs steel. Steel is dear. A cat sleeps.")

@@ -15,6 +15,7 @@ from engine.summary.support import JudgedSentence, judge
 class Source:
     text: str
     language: str = "en"
+    title: str = ""
 
 
 ENGLISH = Source(
