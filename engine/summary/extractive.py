@@ -115,7 +115,7 @@ class Priors:
     focus: float = 3.0
 
 
-PRIORS: Final = {"zh": Priors(floor=0.05, quoted=0.75, title=0.4, figures=0.2)}
+PRIORS: Final = {"zh": Priors(floor=0.06, fragment=0.2, quoted=0.75, title=0.3, figures=0.2)}
 """By language, where they differ: pairs of characters make weaker links that still tell."""
 
 

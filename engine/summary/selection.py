@@ -26,7 +26,7 @@ MAX_WORK: Final = 60_000
 class Weights:
     """What counts how much, beside the worth of the sentences itself; tuned on the documents marked "dev" of bench/summary."""
 
-    coverage: float = 1.0
+    coverage: float = 1.5
     repetition: float = 0.5
     parts: float = 0.3
     exponent: float = 0.4
