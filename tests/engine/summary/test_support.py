@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from engine.errors import CancelledError
 from engine.jobs.job import CancelToken
-from engine.summary.support import JudgedSentence, judge
+from engine.summary.alignment import FEATURES
+from engine.summary.support import JudgedSentence, judge, support_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +114,13 @@ def test_cancel() -> None:
     token.cancel()
     with pytest.raises(CancelledError):
         judge("The pool was closed.", [ENGLISH], cancel=token)
+
+
+@pytest.mark.parametrize("name", ["en", "terms", "zh"])
+def test_weights_can_only_speak_their_way(name: str) -> None:
+    weights = support_model(name).weights
+    assert set(weights) <= set(FEATURES)
+    for key, value in weights.items():
+        assert (value < 0) == (key in ("meaning", "shared_best", "soft_around"))
+    nothing, everything = np.zeros(len(FEATURES)), np.array([float(key.startswith(("number", "name"))) for key in FEATURES])
+    assert support_model(name).doubt(everything) > max(0.9, support_model(name).doubt(nothing))
