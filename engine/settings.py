@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         return self.database or f"sqlite:///{self.data_dir / 'tastemaker.db'}"
 
     @property
+    def may_fetch_pages(self) -> bool:
+        """Whether web pages are fetched by their address: asked for, and the network may be used."""
+        return self.read_urls and not self.offline
+
+    @property
     def is_loopback(self) -> bool:
         """Whether `host` can only be reached from this machine."""
         if self.host.lower() == "localhost":

@@ -10,6 +10,8 @@ Tastemaker.parts.summaryCard = (summ) => {
 
   const isLive = (status) => status === "queued" || status === "running";
 
+  const others = (version) => summ.turn.versions.filter((one) => one.id !== version.id && one.text && !isLive(one.status));
+
   function create(version) {
     const action = (name, sign, run, extra = {}) => h("button", { class: "tm-icon-button", type: "button", "data-action": name, "aria-label": t(`summarize.action.${name}`), title: t(`summarize.action.${name}`), onclick: run, ...extra }, icon(sign));
     const node = h("article", { class: "su-card tm-card", "data-creation": version.id, onpointerdown: () => summ.choose(node.version.id), onfocusin: () => summ.choose(node.version.id) },
@@ -32,7 +34,8 @@ Tastemaker.parts.summaryCard = (summ) => {
   function update(node, version) {
     const before = node.version;
     node.version = version;
-    const signature = JSON.stringify([version, summ.turn.versions.length, summ.chosen === version.id]);
+    // Whether there is another one to be better than belongs to it.
+    const signature = JSON.stringify([version, others(version).length, summ.chosen === version.id]);
     if (node.signature === signature) return;
     node.signature = signature;
     const live = isLive(version.status);
@@ -119,12 +122,11 @@ Tastemaker.parts.summaryCard = (summ) => {
   function drawFoot(node, version, live) {
     const foot = node.querySelector(".su-foot");
     const ready = !live && version.text !== "";
-    const others = summ.turn.versions.filter((one) => one.id !== version.id && one.text && !isLive(one.status));
     for (const name of ["edit", "copy", "export"]) foot.querySelector(`[data-action=${name}]`).hidden = !ready;
     node.querySelector("[data-action=trash]").hidden = live;
     foot.querySelector("[data-action=resume]").hidden = live || !version.can_resume;
     const pick = foot.querySelector("[data-action=pick]");
-    pick.hidden = !ready || !others.length;
+    pick.hidden = !ready || !others(version).length;
     pick.setAttribute("aria-pressed", String(version.picked));
     pick.querySelector("span").textContent = t(version.picked ? "summarize.picked" : "summarize.pick");
     const box = node.querySelector(".su-rate");

@@ -171,6 +171,20 @@ def test_a_chinese_text_on_a_phone(studio: RunningStudio, open_page: OpenPage) -
     assert summaries.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
+def test_hostile_text_is_shown_as_text(summaries: SummarizePage) -> None:
+    hostile = (
+        '<img src="http://evil.example/x.png" onerror="document.title=1"> <script>document.title=2</script> was all that it said.'
+    )
+    summaries.text.fill("\n\n".join([hostile, *MILL]))
+    summaries.choose("extractive")
+    summaries.create.click()
+    summaries.done(summaries.cards.first)
+    document = summaries.page.locator("#summary-document")
+    expect(document).to_contain_text("<img src=")
+    assert summaries.page.locator("#page-summarize :is(.su-doc, .su-list) :is(img, script)").count() == 0
+    assert summaries.page.title() not in ("1", "2")
+
+
 def test_a_summary_is_taken_along(summaries: SummarizePage) -> None:
     page = summaries.page
     summaries.text.fill("\n\n".join(MILL))

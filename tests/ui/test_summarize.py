@@ -165,19 +165,15 @@ def test_the_same_click_twice_is_one_summary_and_nothing_is_no_summary(page: Sum
 def test_a_web_page_is_fetched_only_where_the_start_allows_it(page: SummarizePage) -> None:
     with pytest.raises(BadOptionError, match="--read-urls"):
         ask(page, "fetch", url="http://127.0.0.1/")
+    assert not Settings(read_urls=True, offline=True).may_fetch_pages and Settings(read_urls=True).may_fetch_pages
 
 
-def test_an_inside_address_is_refused_even_then(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", models_dir=tmp_path / "models", offline=True, no_browser=True, read_urls=True)
-    made_studio = build_studio(settings, Overrides(text_host=ScriptedHost(ScriptedModel()), encoders=FakeEncoders([])))
-    page = SummarizePage(made_studio, translator("zh"), "zh")
-    try:
-        job_id = ask(page, "fetch", url="http://127.0.0.1/")["job_id"]
-        while not (view := ask(page, "reading", job_id=job_id))["done"]:
-            time.sleep(0.02)
-        assert view["status"] == "failed" and "互联网" in view["message"]
-    finally:
-        made_studio.close()
+def test_an_inside_address_is_refused_even_then_and_the_page_says_so(studio: Studio) -> None:
+    chinese = SummarizePage(studio, translator("zh"), "zh")
+    job_id = studio.summary.read(LOCAL_OWNER, [], url="http://127.0.0.1/")
+    while not (view := ask(chinese, "reading", job_id=job_id))["done"]:
+        time.sleep(0.02)
+    assert view["status"] == "failed" and "互联网" in view["message"]
 
 
 def test_a_summary_is_taken_along_as_a_labelled_file(studio: Studio, page: SummarizePage) -> None:

@@ -81,7 +81,7 @@ class SummarizePage:
         models = [{"id": card.id, "name": card.name} for card in cards if card.state == "installed"]
         in_use = next((card.id for card in cards if card.is_default and card.state == "installed"), None)
         return {
-            "form": form_view(self.t, models=models, model=in_use, urls=self.studio.settings.read_urls, accept=ACCEPT),
+            "form": form_view(self.t, models=models, model=in_use, urls=self.studio.settings.may_fetch_pages, accept=ACCEPT),
             **self.do_recent(owner_id, action),
             "next_training_in": self._next_training_in(owner_id),
         }
@@ -105,8 +105,9 @@ class SummarizePage:
 
     def do_fetch(self, owner_id: str, action: Action) -> View:
         """Fetch a web page and read it, where the start allows it; the page polls `do_reading`."""
-        if not self.studio.settings.read_urls:
-            raise BadOptionError("Fetching web pages is off; start the studio with --read-urls.", key="error.urls_off")
+        if not self.studio.settings.may_fetch_pages:
+            text = "Fetching web pages is off; start the studio with --read-urls and without --offline."
+            raise BadOptionError(text, key="error.urls_off")
         return {"job_id": self.studio.summary.read(owner_id, [], url=action_text(action, "url"))}
 
     def do_reading(self, owner_id: str, action: Action) -> View:
