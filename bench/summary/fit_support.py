@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.summary.evaluation_set import Example, examples, starter_encode
+from bench.summary.evaluation_set import Example, examples, remembering, starter_encode
 from engine.jobs.job import CancelToken
 from engine.summary.alignment import FEATURES, SourceIndex
 from engine.summary.extractive import Encode
@@ -123,7 +123,7 @@ def threshold(rows: Sequence[Row], scores: npt.NDArray[np.float64]) -> float:
 
 def main() -> None:
     torch.set_num_threads(1)
-    encode = starter_encode()
+    encode = remembering(starter_encode())
     models = {}
     for name, language, is_encoded in (("en", "en", True), ("terms", "en", False), ("zh", "zh", False)):
         rows = rows_of(examples("dev", language), encode if is_encoded else None)
