@@ -28,6 +28,7 @@ from ui.api_edge import (
     guarded_async,
     guarded_stream,
     id_of,
+    key_of,
     known_options,
     object_of,
     task_of,
@@ -68,9 +69,7 @@ def _create(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
     async def write(prompt: str, options: Options = None, request: gr.Request | None = None) -> AsyncIterator[Answer]:
         """Write an answer: the same object at each update, at last with done: true. Closing the call never stops the job."""
         known = dict(object_of(options, "Options"))
-        key = known.pop("idempotency_key", None)
-        if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
-            raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
+        key = key_of(known)
         wish = WriteRequest(prompt, options_from_json(WriteOptions, known), key)
         whose = owner(request)
         started = await asyncio.to_thread(studio.text.write, whose, wish)

@@ -50,6 +50,14 @@ def object_of(value: object, what: str = "Options") -> Mapping[str, Any]:
     return value
 
 
+def key_of(options: dict[str, Any]) -> str | None:
+    """The idempotency key, taken out of the options. Raises BadOptionError when it is none."""
+    key = options.pop("idempotency_key", None)
+    if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
+        raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
+    return key
+
+
 def id_of(value: object, name: str) -> str:
     """An id as it came. Raises BadOptionError when it is no text."""
     if not isinstance(value, str):

@@ -15,7 +15,7 @@ import gradio as gr
 from engine.errors import BadOptionError
 from engine.studio import Studio
 from engine.types import ImagineOptions, ImagineRequest, options_from_json
-from ui.api_edge import Answer, JobFailedError, Options, Owner, object_of
+from ui.api_edge import Answer, JobFailedError, Options, Owner, key_of, object_of
 from ui.uploads import uploaded_file
 
 
@@ -56,9 +56,7 @@ def media_url(row: Mapping[str, Any]) -> str:
 def _request(prompt: str, options: Options) -> ImagineRequest:
     """What was asked for. A picture to start from is a Creation's id or an uploaded file, a mask an uploaded file."""
     known = dict(object_of(options, "Options"))
-    key = known.pop("idempotency_key", None)
-    if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
-        raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
+    key = key_of(known)
     files: dict[str, Path | None] = {"init_image": None, "mask": None}
     for name in files:
         value = known.get(name)

@@ -15,7 +15,7 @@ import gradio as gr
 from engine.errors import BadOptionError, CancelledError
 from engine.studio import Studio
 from engine.types import SummaryOptions, SummaryRequest, options_from_json
-from ui.api_edge import Answer, JobFailedError, Options, Owner, object_of
+from ui.api_edge import Answer, JobFailedError, Options, Owner, key_of, object_of
 from ui.uploads import uploaded_file
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def endpoints(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
 def _request(text: object, files: object, options: Options) -> SummaryRequest:
     """What was asked for. Files are uploaded ones."""
     known = dict(object_of(options, "Options"))
-    key = known.pop("idempotency_key", None)
-    if key is not None and (not isinstance(key, str) or not key or len(key) > 200):
-        raise BadOptionError('Option "idempotency_key" must be text of 1 to 200 characters.')
+    key = key_of(known)
     if text is not None and not isinstance(text, str):
         raise BadOptionError("The text must be text or null.")
     if files is not None and not isinstance(files, list):

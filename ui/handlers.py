@@ -27,6 +27,11 @@ def action_id(action: Action) -> str:
     return str(action.get("id"))
 
 
+def actions_of(page: object) -> dict[str, Answer]:
+    """A page's methods `do_<type>(owner_id, action)` by their types."""
+    return {name.removeprefix("do_"): getattr(page, name) for name in dir(page) if name.startswith("do_")}
+
+
 def error_view(error: Exception, language: str) -> Action:
     """{"error": {"code", "message"}}: what the page shows as a toast beside the input it keeps."""
     t = translator(language)

@@ -7,7 +7,6 @@ that is no picture, a missing model) is refused before anything is written. Foll
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +20,8 @@ from engine.jobs.runner import JobRunner
 from engine.models.catalog import ModelSpec
 from engine.models.pipeline_folder import STICKER_FAMILY
 from engine.safety.labels import Format, read_labels
-from engine.safety.limits import IMAGE_PROMPT_MAX_CHARS, clean_label, clean_text
+from engine.safety.limits import IMAGE_PROMPT_MAX_CHARS, clean_text
+from engine.services.click import clean_key, seed_or_drawn
 from engine.services.edge import storage_errors
 from engine.services.expansion import ExpandJob
 from engine.services.image_catalog import ImageCatalog
@@ -44,10 +44,6 @@ from engine.services.notices import language_notice
 from engine.services.writing import TextHost
 from engine.types import UPSCALE_FACTORS, ImagineOptions, ImagineRequest
 from storage.records import BASE, CreationRecord, JobRecord
-
-MAX_RANDOM_SEED = 2**32
-"""Drawn seeds stay short enough to be read out and typed again."""
-MAX_KEY_CHARS = 200
 
 
 class ImageService:
@@ -104,7 +100,7 @@ class ImageService:
             check_final_side(max(params["width"], params["height"]) * before * factor)
             started = _started((uuid.uuid4().hex,), original.turn_id, (original.seed or 0,), original.model_id)
             job, is_new = uow.jobs.add(
-                owner_id, kind="upscale", request=started.as_json(), idempotency_key=_key(idempotency_key), id=started.job_id
+                owner_id, kind="upscale", request=started.as_json(), idempotency_key=clean_key(idempotency_key), id=started.job_id
             )
             if not is_new:
                 return ImagineStarted.from_json(job.id, job.request)
@@ -199,7 +195,7 @@ class ImageService:
             raise NoModelError(notice.message, key=notice.key, **notice.values)
         with self._database.write() as uow:
             request = {"prompt": words, "model_id": model_id}
-            job, is_new = uow.jobs.add(owner_id, kind="expand", request=request, idempotency_key=_key(idempotency_key))
+            job, is_new = uow.jobs.add(owner_id, kind="expand", request=request, idempotency_key=clean_key(idempotency_key))
             uow.commit()
         if is_new:
             work = ExpandJob(words, model_id, self._text_host)
@@ -273,7 +269,7 @@ class ImageService:
 
     def _imagine(self, owner_id: str, request: ImagineRequest, inherited: tuple[Input, ...] | None) -> ImagineStarted:
         """As `imagine`; `inherited` are the inputs of the Creation whose versions are made."""
-        prompt, key = _prompt(request.prompt), _key(request.idempotency_key)
+        prompt, key = _prompt(request.prompt), clean_key(request.idempotency_key)
         negative = clean_text(request.options.negative, max_chars=IMAGE_PROMPT_MAX_CHARS, what="The negative prompt")
         options = replace(request.options, negative=negative)
         if not prompt.strip() and options.parent_id is None:
@@ -290,7 +286,7 @@ class ImageService:
                 inputs = (creation_input(uow.creations.get(owner_id, options.init_image)), *inputs)
             prompt = prompt if parent is None or prompt.strip() else parent.prompt
             params |= self._origin(options, inputs, spec)
-            seed = options.seed if options.seed is not None else secrets.randbelow(MAX_RANDOM_SEED)
+            seed = seed_or_drawn(options.seed)
             ids = tuple(uuid.uuid4().hex for _ in range(options.n))
             started = _started(ids, parent.turn_id if parent else ids[0], tuple(seed + i for i in range(options.n)), spec.id)
             notice = language_notice(prompt, spec.id, self._catalog.specs(owner_id), about="image")
@@ -345,10 +341,6 @@ def _started(ids: tuple[str, ...], turn_id: str, seeds: tuple[int, ...], model_i
 
 def _prompt(prompt: object) -> str:
     return clean_text(prompt, max_chars=IMAGE_PROMPT_MAX_CHARS, what="The prompt")
-
-
-def _key(key: str | None) -> str | None:
-    return None if key is None else clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
 
 
 def _check_sources(request: ImagineRequest, *, starts: bool) -> None:

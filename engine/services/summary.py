@@ -7,7 +7,6 @@ knows no page.
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from engine.jobs.job import can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import STARTER_ENCODER_ID
-from engine.safety.limits import PROMPT_MAX_CHARS, clean_label, clean_text
+from engine.safety.limits import PROMPT_MAX_CHARS, clean_text
+from engine.services.click import clean_key, seed_or_drawn
 from engine.services.edge import storage_errors
 from engine.services.image_rows import UNFINISHED, picked_of
 from engine.services.notices import Notice, SpeaksLanguages
@@ -52,8 +52,6 @@ MAX_FILES: Final = 20
 """Files of one summary."""
 FOCUS_MAX_CHARS: Final = 500
 REFERENCE_MAX_CHARS: Final = 50_000
-MAX_RANDOM_SEED: Final = 2**32
-MAX_KEY_CHARS: Final = 200
 TITLE_CHARS: Final = 80
 
 
@@ -110,8 +108,7 @@ class SummaryService:
         BadFileError and NoModelError, each before anything is written; whatever fails later is in the job and the row.
         """
         options = self._checked(request.options)
-        key = request.idempotency_key
-        key = None if key is None else clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
+        key = clean_key(request.idempotency_key)
         writer = self._writer(owner_id, options)
         sources = self._sources(request.text, request.files) if request.text or request.files else ()
         kept = tuple(self._parts.documents.get(id) for id in request.documents)
@@ -131,7 +128,7 @@ class SummaryService:
                 turn_id=parent.turn_id if parent else creation_id,
                 model_id=writer.model_id,
                 adapter_id=writer.adapter_id,
-                seed=options.seed if options.seed is not None else secrets.randbelow(MAX_RANDOM_SEED),
+                seed=seed_or_drawn(options.seed),
                 notices=_notices(options, writer, [one.document for one in kept], sources),
             )
             job, is_new = uow.jobs.add(owner_id, kind=SUMMARIZE, request=started.as_json(), idempotency_key=key, id=job_id)

@@ -6,7 +6,6 @@ model) is refused before anything is written. Knows storage, the runner and the 
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any, Protocol
 from engine.errors import BadOptionError, BusyError
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
-from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_label, clean_text
+from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_text
 from engine.services.adapters import PROMOTED
+from engine.services.click import clean_key, seed_or_drawn
 from engine.services.draft import DraftWriter
 from engine.services.edge import storage_errors
 from engine.services.living import living_head
@@ -28,10 +28,7 @@ from storage.database import Database
 from storage.records import ConversationRecord, CreationRecord
 from storage.unit_of_work import UnitOfWork
 
-MAX_RANDOM_SEED = 2**32
-"""Drawn seeds stay short enough to be read out and typed again."""
 MAX_STOP_CHARS = 200
-MAX_KEY_CHARS = 200
 UNFINISHED = ("queued", "running")
 
 
@@ -107,9 +104,7 @@ class TextService:
         system = options.system
         if system is not None:
             system = clean_text(system, max_chars=SYSTEM_MAX_CHARS, what="The system prompt")
-        key = request.idempotency_key
-        if key is not None:
-            key = clean_label(key, max_chars=MAX_KEY_CHARS, what="The idempotency key") or None
+        key = clean_key(request.idempotency_key)
         is_ranked = options.rank_by == "taste" and options.n > 1
         if is_ranked:
             self._taste.require(owner_id, owner_id, "text")
@@ -121,7 +116,7 @@ class TextService:
             place = _place(uow, owner_id, options)
             prompt = _prompt(prompt, place.parent, is_continuing=options.continue_from is not None)
             notice = language_notice(prompt, model_id, catalog)
-            first_seed = options.seed if options.seed is not None else secrets.randbelow(MAX_RANDOM_SEED)
+            first_seed = seed_or_drawn(options.seed)
             creation_ids = tuple(uuid.uuid4().hex for _ in range(options.n))
             started = WriteStarted(
                 job_id=uuid.uuid4().hex,

@@ -16,7 +16,7 @@ from engine.errors import BadOptionError, StudioError
 from engine.types import PreferOptions, RateOptions, SummaryOptions, SummaryRequest, options_from_json
 from ui.components.frame import Frame
 from ui.components.widget import STREAM, widget
-from ui.handlers import Action, Answer, acting, action_id, error_view, guarded_stream
+from ui.handlers import Action, Answer, acting, action_id, actions_of, error_view, guarded_stream
 from ui.i18n import Translator
 from ui.uploads import uploaded_file
 from ui.view_summary import (
@@ -71,7 +71,7 @@ class SummarizePage:
     @property
     def actions(self) -> dict[str, Answer]:
         """Every `do_<type>` by its type."""
-        return {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        return actions_of(self)
 
     # ------------------------------------------------------------ reading
 

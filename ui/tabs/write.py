@@ -19,7 +19,7 @@ from engine.errors import BadOptionError, StudioError
 from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions, WriteOptions, WriteRequest, options_from_json
 from ui.components.frame import Frame
 from ui.components.widget import STREAM, widget
-from ui.handlers import Action, Answer, acting, error_view, guarded_stream
+from ui.handlers import Action, Answer, acting, actions_of, error_view, guarded_stream
 from ui.i18n import ASSETS_DIR, Translator
 from ui.view_lineage import lineage_view
 from ui.view_live import LiveJob
@@ -87,7 +87,7 @@ class WritePage:
     @property
     def actions(self) -> dict[str, Answer]:
         """Every `do_<type>` by its type."""
-        return {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        return actions_of(self)
 
     # ------------------------------------------------------------ reading
 
