@@ -73,11 +73,11 @@ class Overrides:
     """Where text models come from."""
     image_host: ImageHost | None = None
     """Where image models come from."""
-    encoders: Encoders | None = None
-    """Where the encoder of summaries comes from."""
     catalog: Catalog | None = None
     training_module: str = TRAINING_CHILD
     """The program that trains (`python -m`)."""
+    encoders: Encoders | None = None
+    """Where the encoder of summaries comes from."""
 
 
 def check_profile(settings: Settings) -> None:
