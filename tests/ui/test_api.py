@@ -47,6 +47,8 @@ def test_every_endpoint_is_named_with_its_arguments(served: Served) -> None:
     assert arguments == {
         "/write": ["prompt", "options"],
         "/imagine": ["prompt", "options"],
+        "/summarize": ["text", "files", "options"],
+        "/check": ["text", "summary"],
         "/edit": ["creation_id", "text"],
         "/rate": ["creation_id", "score", "options"],
         "/prefer": ["chosen_id", "rejected_id", "options"],
