@@ -157,7 +157,10 @@ class Abstractive:
                 finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 cancel.check()
                 for future in finished:
-                    self.notes[self._key(under_way[future])] = future.result()
+                    if future.exception() is None:
+                        self.notes[self._key(under_way[future])] = future.result()
+                for future in finished:
+                    future.result()  # what failed is raised when the other notes are kept
                 if finished:
                     yield len(finished)
         finally:

@@ -13,7 +13,7 @@ import pytest
 from engine.bootstrap import ASSETS_DIR
 from engine.errors import BadFileError, CancelledError
 from engine.jobs.job import CancelToken
-from engine.summary.abstractive import PART_TOKENS, Abstractive, Progress, Wish, whole_sentences
+from engine.summary.abstractive import PART_TOKENS, ROWS, Abstractive, Progress, Wish, whole_sentences
 from engine.summary.styles import SummaryStyles, load_summary_styles
 from engine.text.model import GenerateRequest, Message, TextEvent
 
@@ -88,7 +88,7 @@ def test_a_long_text_is_noted_part_by_part_and_every_part_is_seen_once() -> None
 
 
 def test_notes_of_an_earlier_attempt_are_not_taken_again() -> None:
-    broken, text, notes = Echo(fails_at=5), long_text(6), dict[str, str]()
+    broken, text, notes = Echo(fails_at=2 * ROWS), long_text(20), dict[str, str]()
     with pytest.raises(BadFileError):
         written(broken, text, notes=notes)
     kept = dict(notes)

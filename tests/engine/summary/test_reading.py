@@ -170,7 +170,9 @@ def test_a_child_that_dies_costs_its_file_only(tmp_path: Path) -> None:
     slow = Source("slow.pdf", papers.pdf([["A line of text that is read slowly."] * 50] * 300))
     reading = read_documents([GOOD, slow, GOOD], tmp_path, LIMITS, on_progress=kill)
     assert killed and len(reading.documents) == 2
-    assert [(one.index, one.error.message_key) for one in reading.refused] == [(1, "error.read_memory")]
+    (refused,) = reading.refused
+    # On a busy machine the child may have gone on to the next file before its progress is seen.
+    assert refused.index in (1, 2) and refused.error.message_key == "error.read_memory"
 
 
 def test_cancel_ends_the_child_at_once(tmp_path: Path) -> None:
