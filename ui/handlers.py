@@ -27,9 +27,22 @@ def action_id(action: Action) -> str:
     return str(action.get("id"))
 
 
-def actions_of(page: object) -> dict[str, Answer]:
-    """A page's methods `do_<type>(owner_id, action)` by their types."""
-    return {name.removeprefix("do_"): getattr(page, name) for name in dir(page) if name.startswith("do_")}
+def action_text(action: Action, name: str) -> str:
+    """A text of the action. Raises BadOptionError when it is missing."""
+    value = action.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadOptionError(f'"{name}" must be text.', key="error.option_text", name=name)
+    return value
+
+
+def action_list(action: Action, name: str) -> list[Any]:
+    """A list of the action; empty when there is none. Raises BadOptionError for anything else."""
+    value = action.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadOptionError(f'"{name}" must be a list of texts.', key="error.not_list", what=name)
+    return value
 
 
 def error_view(error: Exception, language: str) -> Action:

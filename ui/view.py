@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ui.i18n import Translator
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from engine.jobs.job import JobSnapshot
 
+LIVE: Final = ("queued", "running")
+"""States of a job or a Creation that has no end yet."""
+MINUTE_S: Final = 90
+"""Seconds from which time left is said in minutes."""
 ALLOWED_TAGS = frozenset(
     "p br hr em strong s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td span".split()
 )
@@ -99,3 +103,16 @@ def job_text(job: JobSnapshot, t: Translator) -> str:
 def percent(part: float, t: Translator) -> str:
     """0.43 → "43 %", as the page's language writes it."""
     return t("frame.percent", n=round(part * 100))
+
+
+def language_name(code: str, t: Translator) -> str:
+    """English, Chinese, …; the code itself for languages that have no name here."""
+    name = t(f"language.{code}")
+    return code if name == f"language.{code}" else name
+
+
+def left_text(seconds: float, t: Translator) -> str:
+    """3 s left, or 4 min left."""
+    if seconds < MINUTE_S:
+        return t("images.left.seconds", n=max(1, round(seconds)))
+    return t("images.left.minutes", n=round(seconds / 60))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from storage.records import BASE, CreationRecord, RatingRecord
 from ui.i18n import Translator
-from ui.view import fraction_of
+from ui.view import LIVE, fraction_of, left_text
 from ui.view_thread import adapter_view, notice_texts, rating_view
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ GOOD_REASONS: Final = ("matches_prompt", "composition", "colours", "details", "s
 BAD_REASONS: Final = ("misses_prompt", "distorted", "blurry", "wrong_colours", "cluttered", "wrong_style")
 DRAWING_KINDS: Final = ("imagine", "upscale")
 """Kinds of jobs that fill a batch; the page follows them."""
-LIVE: Final = ("queued", "running")
 _KEPT: Final = ("style", "negative", "width", "height", "steps", "guidance", "scheduler", "transparent")
 """Settings that a form takes over as they are."""
-MINUTE_S: Final = 90
 
 
 def media_url(creation_id: str, sha256: str | None) -> str | None:
@@ -278,13 +276,6 @@ def progress_line(snapshot: JobSnapshot, rows: Sequence[Mapping[str, Any]], t: T
     )
     eta_s = progress.get("eta_s")
     return f"{words} · {left_text(eta_s, t)}" if isinstance(eta_s, (int, float)) else words
-
-
-def left_text(seconds: float, t: Translator) -> str:
-    """3 s left, or 4 min left."""
-    if seconds < MINUTE_S:
-        return t("images.left.seconds", n=max(1, round(seconds)))
-    return t("images.left.minutes", n=round(seconds / 60))
 
 
 # -------------------------------------------------------------------- what a file says

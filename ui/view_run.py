@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from storage.records import Json
 from ui.i18n import Translator
-from ui.view import BEFORE_WORK, fraction_of, percent
+from ui.view import BEFORE_WORK, LIVE, fraction_of, percent
 from ui.view_dataset import total_of
 from ui.view_train import PHASES
 from ui.view_train_form import in_order, label_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 
-LIVE: Final = ("queued", "running")
 ACTIONS: Final = {"queued": ["cancel"], "running": ["stop", "cancel"], "interrupted": ["resume"], "failed": ["resume"]}
 """What can be done with a run that is not done, by its status."""
 

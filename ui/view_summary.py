@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.types import SUMMARY_LENGTHS, SUMMARY_METHODS, SUMMARY_STYLES
-from storage.records import BASE, CreationRecord, RatingRecord
+from storage.records import BASE, CreationRecord
 from ui.i18n import Translator
-from ui.view import fraction_of, percent
-from ui.view_images import left_text
+from ui.view import LIVE, fraction_of, language_name, left_text, percent
 from ui.view_thread import adapter_view, notice_texts, rating_view
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ View = dict[str, Any]
 
 GOOD_REASONS: Final = ("accurate", "complete", "clear", "right_length", "useful")
 BAD_REASONS: Final = ("invented", "misses_point", "too_long", "too_short", "unclear", "off_topic")
-LIVE: Final = ("queued", "running")
 SCORES: Final = ("coverage", "compression", "support", "rouge_1", "rouge_2", "rouge_l", "bleu")
 """Figures in the order of the table; others follow as they come."""
 _SHARES: Final = frozenset({"coverage", "compression", "support", "rouge_1", "rouge_2", "rouge_l"})
@@ -71,28 +69,13 @@ def document_view(about: Mapping[str, Any], t: Translator) -> View:
         "title": about.get("title") or t("summarize.untitled"),
         "name": about.get("name") or "",
         "facts": " · ".join(fact for fact in facts if fact),
-        "skipped": notice_texts([_in_words(one, t) for one in about.get("skipped") or ()], t),
+        "skipped": notice_texts(list(about.get("skipped") or ()), t),
     }
-
-
-def language_name(code: str, t: Translator) -> str:
-    """English, Chinese, …; a code without a name here as it is."""
-    name = t(f"language.{code}")
-    return code if name == f"language.{code}" else name
-
-
-def _in_words(row: Mapping[str, Any], t: Translator) -> View:
-    """The sentence with what it names ("footnotes", "a picture") in the page's language, where that is a word of ours."""
-    values = {}
-    for name, value in dict(row.get("values") or {}).items():
-        word = t(f"value.{value}")
-        values[name] = value if word == f"value.{value}" else word
-    return {**row, "values": values}
 
 
 def refused_view(refused: Sequence[Mapping[str, Any]], t: Translator) -> list[View]:
     """Files that could not be read, with their sentences."""
-    texts = notice_texts([_in_words(one, t) for one in refused], t)
+    texts = notice_texts(refused, t)
     return [{"name": str(one.get("name") or ""), "message": text} for one, text in zip(refused, texts, strict=True)]
 
 
@@ -160,14 +143,9 @@ def version_view(version: SummaryVersion, names: Mapping[str, str], t: Translato
         "starred": creation.starred,
         "edited": creation.origin == "edited",
         "can_resume": version.can_resume,
-        "rating": rating_of(version.rating),
+        "rating": rating_view(version.rating),
         "adapter": adapter_view(creation, names),
     }
-
-
-def rating_of(rating: RatingRecord | None) -> View | None:
-    """The rating in force."""
-    return rating_view(rating)
 
 
 def label_of(params: Mapping[str, Any], t: Translator) -> str:

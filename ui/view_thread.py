@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.records import BASE, ConversationRecord, CreationRecord, RatingRecord
 from ui.i18n import Translator
-from ui.view import markdown
+from ui.view import language_name, markdown
 
 if TYPE_CHECKING:
     from engine.services.conversations import Thread, Turn
@@ -142,13 +142,10 @@ def notice_texts(notices: Sequence[Mapping[str, Any]], t: Translator) -> list[st
 
 
 def _value_text(name: str, value: Any, t: Translator) -> Any:
-    """Language codes are said in words."""
-    if name in ("wanted", "languages", "language", "document") and isinstance(value, str):
-        return t("language.and").join(_language(code, t) for code in value.split(",") if code)
-    return value
-
-
-def _language(code: str, t: Translator) -> str:
-    """Its name; the code itself for languages that have none here."""
-    name = t(f"language.{code}")
-    return code if name == f"language.{code}" else name
+    """Language codes are said in words, and what is named in a sentence ("footnotes"), where it is a word of ours."""
+    if not isinstance(value, str):
+        return value
+    if name in ("wanted", "languages", "language", "document"):
+        return t("language.and").join(language_name(code, t) for code in value.split(",") if code)
+    word = t(f"value.{value}")
+    return value if word == f"value.{value}" else word

@@ -16,6 +16,7 @@ from ui.components.frame import Frame
 from ui.components.widget import widget
 from ui.handlers import Action, Answer, acting, error_view
 from ui.i18n import Translator
+from ui.view import LIVE
 from ui.view_arena import Versions, history_view, in_use_view, is_over, match_view, result_view, version_view
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from engine.services.arena import EvaluationView
     from engine.studio import Studio
 
-LIVE = ("queued", "running")
 HISTORY_SHOWN = 50
 View = dict[str, Any]
 

@@ -8,16 +8,15 @@ model, no database and no picture's bytes beyond handing them on.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import gradio as gr
-
-from engine.errors import BadFileError, BadOptionError, NotFoundError, StudioError
-from engine.types import ImagineOptions, ImagineRequest, PreferOptions, RateOptions, options_from_json
+from engine.errors import BadFileError, BadOptionError, NotFoundError
+from engine.types import ImagineOptions, ImagineRequest, PreferOptions, options_from_json
 from ui.components.frame import Frame
-from ui.components.widget import STREAM, widget
-from ui.handlers import Action, Answer, acting, action_id, actions_of, error_view, guarded_stream
+from ui.components.widget import widget
+from ui.handlers import Action, acting, action_id, action_text
 from ui.i18n import Translator
+from ui.job_page import CreationPage, View, follow_jobs
 from ui.uploads import uploaded_file
 from ui.view_images import (
     BAD_REASONS,
@@ -32,18 +31,14 @@ from ui.view_images import (
 from ui.view_lineage import lineage_view
 
 if TYPE_CHECKING:
-    from engine.jobs.job import JobSnapshot
     from engine.services.image_records import Batch, ImagineStarted
     from engine.studio import Studio
-
-View = dict[str, Any]
 
 UPDATE_INTERVAL_S: Final = 0.12
 """At most 8 updates a second: previews come four times a second, and a browser should not do more for them."""
 BATCHES_SHOWN: Final = 12
 READ_LIMIT_BYTES: Final = 64 * 1024 * 1024 + 1
 """One byte more than the engine takes, so that it is the engine that refuses a larger file."""
-FINAL: Final = ("done", "failed", "cancelled", "interrupted")
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:
@@ -52,27 +47,13 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
     reasons = {"good": list(GOOD_REASONS), "bad": list(BAD_REASONS)}
     images = widget("images", {"reasons": reasons}, elem_id="images", act=acting(frame, page.actions), events=("follow",))
     live = widget("imageLive", elem_id="image-live")
-
-    async def follow(event: gr.EventData, request: gr.Request) -> AsyncIterator[View]:
-        stream = page.follow(frame.owner(request), str(event.job_id))
-        async for view in guarded_stream(frame.language, stream):
-            yield view
-
-    images.follow(fn=follow, inputs=None, outputs=[live], **STREAM)
+    follow_jobs(page, frame, images, live)
 
 
-class ImagesPage:
-    """The actions of the page. Each is a method `do_<type>(owner_id, action)` that returns a JSON object."""
+class ImagesPage(CreationPage):
+    """The actions of the page; what all pages of Creations answer is in CreationPage."""
 
-    def __init__(self, studio: Studio, t: Translator, language: str) -> None:
-        self.studio = studio
-        self.t = t
-        self.language = language
-
-    @property
-    def actions(self) -> dict[str, Answer]:
-        """Every `do_<type>` by its type."""
-        return actions_of(self)
+    task = "image"
 
     # ------------------------------------------------------------ reading
 
@@ -122,9 +103,6 @@ class ImagesPage:
         """What models and adapters are called, by id."""
         return {**self.studio.adapters.names(owner_id), **{spec.id: spec.name for spec in self.studio.models.specs(owner_id)}}
 
-    def _next_training_in(self, owner_id: str) -> int:
-        return int(self.studio.feedback.counts(owner_id, "image")["next_training_in"])
-
     def do_use_model(self, owner_id: str, action: Action) -> View:
         """Draw with this model from now on."""
         self.studio.models.set_default(owner_id, "image", action_id(action))
@@ -163,10 +141,6 @@ class ImagesPage:
         creation_id = str(action["id"]) if action.get("id") else None
         return {"skipped": self.studio.image.skip(owner_id, action_text(action, "job_id"), creation_id)}
 
-    def do_cancel(self, owner_id: str, action: Action) -> View:
-        """Stop a job; finished pictures stay."""
-        return {"status": self.studio.jobs.cancel(owner_id, action_text(action, "job_id"))}
-
     def _started(self, owner_id: str, started: ImagineStarted) -> View:
         batch = self.studio.image.batch(owner_id, owner_id, started.job_id)
         return {"job_id": started.job_id, "batch": self._batch(owner_id, batch), **self.do_jobs(owner_id, {})}
@@ -175,12 +149,6 @@ class ImagesPage:
         """The live pictures of a job, to its end. Ending this never stops the job."""
         async for snapshot in self.studio.jobs.follow(owner_id, job_id, interval_s=UPDATE_INTERVAL_S):
             yield live_view(snapshot, self._job_error(snapshot), self.t)
-
-    def _job_error(self, snapshot: JobSnapshot) -> str | None:
-        if snapshot.status != "failed":
-            return None
-        error = StudioError(snapshot.error or "", key=snapshot.error_key, **dict(snapshot.error_values))
-        return str(error_view(error, self.language)["error"]["message"])
 
     # ------------------------------------------------------------ prompt and files
 
@@ -223,14 +191,6 @@ class ImagesPage:
 
     # ------------------------------------------------------------ choosing
 
-    def do_rate(self, owner_id: str, action: Action) -> View:
-        """Rate one picture; a null score withdraws."""
-        score = action.get("score")
-        options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
-        result = self.studio.feedback.rate(owner_id, owner_id, action_id(action), score, options)
-        rating = None if score is None else {"score": score, "reasons": list(options.reasons), "comment": options.comment}
-        return {"rating": rating, "next_training_in": result.next_training_in}
-
     def do_prefer(self, owner_id: str, action: Action) -> View:
         """One picture is better than others (or as good, or both are bad)."""
         others = action.get("others")
@@ -240,20 +200,6 @@ class ImagesPage:
         self.studio.feedback.prefer(owner_id, owner_id, action_id(action), [str(other) for other in others], options)
         return {"next_training_in": self._next_training_in(owner_id)}
 
-    def do_star(self, owner_id: str, action: Action) -> View:
-        """Keep one, or no longer."""
-        on = bool(action.get("on"))
-        self.studio.library.star(owner_id, (action_id(action),), on)
-        return {"starred": on}
-
-    def do_trash(self, owner_id: str, action: Action) -> View:
-        """Put pictures in the trash."""
-        return {"changed": self.studio.library.trash(owner_id, [str(one) for one in action.get("ids") or ()])}
-
-    def do_restore(self, owner_id: str, action: Action) -> View:
-        """Take them out again."""
-        return {"changed": self.studio.library.restore(owner_id, [str(one) for one in action.get("ids") or ()])}
-
 
 def file_bytes(path: object) -> bytes | None:
     """What an uploaded file holds; None for no path. Raises BadFileError for anything that was not uploaded."""
@@ -261,11 +207,3 @@ def file_bytes(path: object) -> bytes | None:
         return None
     with uploaded_file(path).open("rb") as file:
         return file.read(READ_LIMIT_BYTES)
-
-
-def action_text(action: Action, name: str) -> str:
-    """A text of the action. Raises BadOptionError when it is missing."""
-    value = action.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadOptionError(f'"{name}" must be text.', key="error.option_text", name=name)
-    return value

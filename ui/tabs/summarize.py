@@ -7,17 +7,16 @@ model, no database and no file format.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
 
-import gradio as gr
-
-from engine.errors import BadOptionError, StudioError
-from engine.types import PreferOptions, RateOptions, SummaryOptions, SummaryRequest, options_from_json
+from engine.errors import BadOptionError
+from engine.types import PreferOptions, SummaryOptions, SummaryRequest, options_from_json
 from ui.components.frame import Frame
-from ui.components.widget import STREAM, widget
-from ui.handlers import Action, Answer, acting, action_id, actions_of, error_view, guarded_stream
+from ui.components.widget import widget
+from ui.handlers import Action, acting, action_id, action_list, action_text
 from ui.i18n import Translator
+from ui.job_page import CreationPage, View, follow_jobs
 from ui.uploads import uploaded_file
 from ui.view_summary import (
     BAD_REASONS,
@@ -31,16 +30,12 @@ from ui.view_summary import (
 )
 
 if TYPE_CHECKING:
-    from engine.jobs.job import JobSnapshot
     from engine.studio import Studio
-
-View = dict[str, Any]
 
 UPDATE_INTERVAL_S: Final = 0.15
 RECENT_SHOWN: Final = 20
 ACCEPT: Final = ".pdf,.docx,.html,.htm,.xhtml,.epub,.md,.markdown,.txt,.csv,.tsv,.text,.log"
 """What a file chooser offers; what a file really is, the reader finds out."""
-JOB_KIND: Final = "summarize"
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:
@@ -51,27 +46,13 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
         "summarize", {"reasons": reasons}, elem_id="summarize", act=acting(frame, page.actions), events=("follow",)
     )
     live = widget("summaryLive", elem_id="summary-live")
-
-    async def follow(event: gr.EventData, request: gr.Request) -> AsyncIterator[View]:
-        stream = page.follow(frame.owner(request), str(event.job_id))
-        async for view in guarded_stream(frame.language, stream):
-            yield view
-
-    summarize.follow(fn=follow, inputs=None, outputs=[live], **STREAM)
+    follow_jobs(page, frame, summarize, live)
 
 
-class SummarizePage:
-    """The actions of the page. Each is a method `do_<type>(owner_id, action)` that returns a JSON object."""
+class SummarizePage(CreationPage):
+    """The actions of the page; what all pages of Creations answer is in CreationPage."""
 
-    def __init__(self, studio: Studio, t: Translator, language: str) -> None:
-        self.studio = studio
-        self.t = t
-        self.language = language
-
-    @property
-    def actions(self) -> dict[str, Answer]:
-        """Every `do_<type>` by its type."""
-        return actions_of(self)
+    task = "summary"
 
     # ------------------------------------------------------------ reading
 
@@ -100,7 +81,7 @@ class SummarizePage:
 
     def do_read(self, owner_id: str, action: Action) -> View:
         """Read uploaded files; the page polls `do_reading`."""
-        paths = [uploaded_file(path) for path in _list(action, "paths")]
+        paths = [uploaded_file(path) for path in action_list(action, "paths")]
         return {"job_id": self.studio.summary.read(owner_id, paths)}
 
     def do_fetch(self, owner_id: str, action: Action) -> View:
@@ -123,7 +104,7 @@ class SummarizePage:
         text = action.get("text")
         request = SummaryRequest(
             text if isinstance(text, str) and text.strip() else None,
-            documents=tuple(str(one) for one in _list(action, "documents")),
+            documents=tuple(str(one) for one in action_list(action, "documents")),
             options=options,
             idempotency_key=action_text(action, "key"),
         )
@@ -134,10 +115,6 @@ class SummarizePage:
         """Go on with a summary that ended early."""
         started = self.studio.summary.resume(owner_id, action_text(action, "job_id"))
         return {"job_id": started.job_id, "id": started.creation_id, "turn": self._turn(owner_id, started.creation_id)}
-
-    def do_cancel(self, owner_id: str, action: Action) -> View:
-        """Stop a job; what was written stays."""
-        return {"status": self.studio.jobs.cancel(owner_id, action_text(action, "job_id"))}
 
     def do_edit(self, owner_id: str, action: Action) -> View:
         """Keep a changed summary as a version that beats the original; `do_judged` says when its sentences are judged."""
@@ -156,66 +133,16 @@ class SummarizePage:
 
     # ------------------------------------------------------------ choosing
 
-    def do_rate(self, owner_id: str, action: Action) -> View:
-        """Rate one summary; a null score withdraws."""
-        score = action.get("score")
-        options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
-        result = self.studio.feedback.rate(owner_id, owner_id, action_id(action), score, options)
-        rating = None if score is None else {"score": score, "reasons": list(options.reasons), "comment": options.comment}
-        return {"rating": rating, "next_training_in": result.next_training_in}
-
     def do_prefer(self, owner_id: str, action: Action) -> View:
         """One summary is better than the others of the same documents."""
-        others = [str(one) for one in _list(action, "others")]
+        others = [str(one) for one in action_list(action, "others")]
         if not others:
             raise BadOptionError("Give at least one other Creation to compare with.", key="error.prefer_other")
         self.studio.feedback.prefer(owner_id, owner_id, action_id(action), others, PreferOptions())
         return {"next_training_in": self._next_training_in(owner_id), "turn": self._turn(owner_id, action_id(action))}
-
-    def do_star(self, owner_id: str, action: Action) -> View:
-        """Keep one, or no longer."""
-        on = bool(action.get("on"))
-        self.studio.library.star(owner_id, (action_id(action),), on)
-        return {"starred": on}
-
-    def do_trash(self, owner_id: str, action: Action) -> View:
-        """Put summaries in the trash."""
-        return {"changed": self.studio.library.trash(owner_id, [str(one) for one in _list(action, "ids")])}
-
-    def do_restore(self, owner_id: str, action: Action) -> View:
-        """Take them out again."""
-        return {"changed": self.studio.library.restore(owner_id, [str(one) for one in _list(action, "ids")])}
 
     # ------------------------------------------------------------ parts
 
     def _turn(self, owner_id: str, creation_id: str) -> View:
         names = {**self.studio.adapters.names(owner_id), **{spec.id: spec.name for spec in self.studio.models.specs(owner_id)}}
         return turn_view(self.studio.summary.turn(owner_id, owner_id, creation_id), names, self.t)
-
-    def _next_training_in(self, owner_id: str) -> int:
-        counts: Mapping[str, Any] = self.studio.feedback.counts(owner_id, "summary")
-        return int(counts["next_training_in"])
-
-    def _job_error(self, snapshot: JobSnapshot) -> str | None:
-        if snapshot.status != "failed":
-            return None
-        error = StudioError(snapshot.error or "", key=snapshot.error_key, **dict(snapshot.error_values))
-        return str(error_view(error, self.language)["error"]["message"])
-
-
-def action_text(action: Action, name: str) -> str:
-    """A text of the action. Raises BadOptionError when it is missing."""
-    value = action.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadOptionError(f'"{name}" must be text.', key="error.option_text", name=name)
-    return value
-
-
-def _list(action: Action, name: str) -> list[Any]:
-    """A list of the action; empty when there is none. Raises BadOptionError for anything else."""
-    value = action.get(name)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise BadOptionError(f'"{name}" must be a list of texts.', key="error.not_list", what=name)
-    return value

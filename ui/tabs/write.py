@@ -13,27 +13,23 @@ from collections.abc import AsyncIterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import gradio as gr
-
-from engine.errors import BadOptionError, StudioError
 from engine.types import BAD_REASONS, GOOD_REASONS, RateOptions, WriteOptions, WriteRequest, options_from_json
 from ui.components.frame import Frame
-from ui.components.widget import STREAM, widget
-from ui.handlers import Action, Answer, acting, actions_of, error_view, guarded_stream
+from ui.components.widget import widget
+from ui.handlers import Action, acting, action_text
 from ui.i18n import ASSETS_DIR, Translator
+from ui.job_page import JobPage, follow_jobs
 from ui.view_lineage import lineage_view
 from ui.view_live import LiveJob
 from ui.view_taste import taste_view
 from ui.view_thread import SHOWN_TURNS, conversation_view, thread_view
 
 if TYPE_CHECKING:
-    from engine.jobs.job import JobSnapshot
     from engine.studio import Studio
 
 KEPT_KEYS = 128
 UPDATE_INTERVAL_S = 0.1
 """At most 10 updates a second: enough to look alive, and a browser that shows one for every token cannot keep up."""
-FINAL = ("done", "failed", "cancelled", "interrupted")
 
 
 @cache
@@ -59,13 +55,7 @@ def build(studio: Studio, frame: Frame, t: Translator) -> None:
         events=("follow",),
     )
     live = widget("live", elem_id="live")
-
-    async def follow(event: gr.EventData, request: gr.Request) -> AsyncIterator[dict[str, Any]]:
-        stream = page.follow(frame.owner(request), str(event.job_id))
-        async for view in guarded_stream(frame.language, stream):
-            yield view
-
-    write.follow(fn=follow, inputs=None, outputs=[live], **STREAM)
+    follow_jobs(page, frame, write, live)
 
 
 def default_sampling() -> dict[str, Any]:
@@ -75,25 +65,18 @@ def default_sampling() -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-class WritePage:
-    """The actions of the page. Each is a method `do_<type>(owner_id, action)` that returns a JSON object."""
+class WritePage(JobPage):
+    """The actions of the page; what all pages with jobs answer is in JobPage."""
 
     def __init__(self, studio: Studio, t: Translator, language: str) -> None:
-        self.studio = studio
-        self.t = t
-        self.language = language
+        super().__init__(studio, t, language)
         self.fresh = FreshConversations(studio)
-
-    @property
-    def actions(self) -> dict[str, Answer]:
-        """Every `do_<type>` by its type."""
-        return actions_of(self)
 
     # ------------------------------------------------------------ reading
 
     def do_open(self, owner_id: str, action: Action) -> dict[str, Any]:
         """The conversation with this id."""
-        return self._thread(owner_id, _text(action, "c"), shown=int(action.get("shown") or SHOWN_TURNS))
+        return self._thread(owner_id, action_text(action, "c"), shown=int(action.get("shown") or SHOWN_TURNS))
 
     def do_list(self, owner_id: str, action: Action) -> dict[str, Any]:
         """The sidebar: conversations whose title or text matches. Empty new ones are not shown."""
@@ -114,13 +97,13 @@ class WritePage:
 
     def do_lineage(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Where an answer comes from: adapter, training, dataset, single ratings."""
-        return lineage_view(self.studio.adapters.lineage(owner_id, _text(action, "id")), self._names(owner_id))
+        return lineage_view(self.studio.adapters.lineage(owner_id, action_text(action, "id")), self._names(owner_id))
 
     # ------------------------------------------------------------ writing
 
     def do_write(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Start writing: a new turn, a version (options.parent_id) or more of an answer (options.continue_from)."""
-        key = _text(action, "key")
+        key = action_text(action, "key")
         options = dict(action.get("options") or {})
         conversation_id = action.get("c") or self.fresh.id_for(owner_id, key, str(action.get("system") or ""))
         options["conversation_id"] = conversation_id
@@ -135,29 +118,30 @@ class WritePage:
     def do_resume(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Go on from an answer that was stopped or interrupted."""
         started = self.studio.text.resume(
-            owner_id, _text(action, "id"), conversation_id=_text(action, "c"), idempotency_key=_text(action, "key")
+            owner_id,
+            action_text(action, "id"),
+            conversation_id=action_text(action, "c"),
+            idempotency_key=action_text(action, "key"),
         )
-        view = self._thread(owner_id, _text(action, "c"))
+        view = self._thread(owner_id, action_text(action, "c"))
         return {"job_id": started.job_id, "creation_ids": list(started.creation_ids), **view}
-
-    def do_cancel(self, owner_id: str, action: Action) -> dict[str, Any]:
-        """Stop a job."""
-        return {"status": self.studio.jobs.cancel(owner_id, _text(action, "job_id"))}
 
     def do_edit(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Keep a corrected answer as a version that beats the original."""
-        self.studio.text.edit(owner_id, _text(action, "id"), _text(action, "text"), conversation_id=_text(action, "c"))
+        self.studio.text.edit(
+            owner_id, action_text(action, "id"), action_text(action, "text"), conversation_id=action_text(action, "c")
+        )
         self._judged(owner_id)
-        return self._thread(owner_id, _text(action, "c"))
+        return self._thread(owner_id, action_text(action, "c"))
 
     def do_reproduce(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Write the same answer again on the path it recorded; the page polls `do_reproduced`."""
-        return {"job_id": self.studio.text.reproduce(owner_id, _text(action, "id"))}
+        return {"job_id": self.studio.text.reproduce(owner_id, action_text(action, "id"))}
 
     def do_reproduced(self, owner_id: str, action: Action) -> dict[str, Any]:
         """How far a reproduction is, and what came of it."""
-        snapshot = self.studio.jobs.get(owner_id, _text(action, "job_id"))
-        if snapshot.status not in FINAL:
+        snapshot = self.studio.jobs.get(owner_id, action_text(action, "job_id"))
+        if not snapshot.is_final:
             return {"done": False}
         if snapshot.status != "done" or not snapshot.result:
             return {"done": True, "identical": None, "message": self._job_error(snapshot) or self.t("write.reproduce.stopped")}
@@ -170,15 +154,9 @@ class WritePage:
         """The live text of a job, at most 12 times a second, to its end. Ending this never stops the job."""
         live = LiveJob(self.t)
         async for snapshot in self.studio.jobs.follow(owner_id, job_id, interval_s=UPDATE_INTERVAL_S):
-            done = snapshot.status in FINAL
+            done = snapshot.is_final
             phase = str(snapshot.progress.get("phase") or "")
             yield live.view(job_id, snapshot.data, phase=phase, done=done, error=self._job_error(snapshot) if done else None)
-
-    def _job_error(self, snapshot: JobSnapshot) -> str | None:
-        if snapshot.status != "failed":
-            return None
-        error = StudioError(snapshot.error or "", key=snapshot.error_key, **dict(snapshot.error_values))
-        return str(error_view(error, self.language)["error"]["message"])
 
     # ------------------------------------------------------------ taste
 
@@ -196,20 +174,20 @@ class WritePage:
 
     def do_version(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Show another version of a turn."""
-        self.studio.conversations.show_version(owner_id, _text(action, "c"), _text(action, "id"))
-        return self._thread(owner_id, _text(action, "c"))
+        self.studio.conversations.show_version(owner_id, action_text(action, "c"), action_text(action, "id"))
+        return self._thread(owner_id, action_text(action, "c"))
 
     def do_pick(self, owner_id: str, action: Action) -> dict[str, Any]:
         """The best of several answers goes into the conversation."""
-        self.studio.conversations.pick(owner_id, _text(action, "c"), _text(action, "id"))
+        self.studio.conversations.pick(owner_id, action_text(action, "c"), action_text(action, "id"))
         self._judged(owner_id)
-        return self._thread(owner_id, _text(action, "c"))
+        return self._thread(owner_id, action_text(action, "c"))
 
     def do_rate(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Rate one answer; a null score withdraws."""
         score = action.get("score")
         options = RateOptions(reasons=tuple(action.get("reasons") or ()), comment=str(action.get("comment") or ""))
-        result = self.studio.feedback.rate(owner_id, owner_id, _text(action, "id"), score, options)
+        result = self.studio.feedback.rate(owner_id, owner_id, action_text(action, "id"), score, options)
         self._judged(owner_id)
         rating = None if score is None else {"score": score, "reasons": list(options.reasons), "comment": options.comment}
         return {"rating": rating, "next_training_in": result.next_training_in}
@@ -217,41 +195,41 @@ class WritePage:
     def do_star(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Keep one, or no longer."""
         on = bool(action.get("on"))
-        self.studio.library.star(owner_id, (_text(action, "id"),), on)
+        self.studio.library.star(owner_id, (action_text(action, "id"),), on)
         return {"starred": on}
 
     # ------------------------------------------------------------ conversations
 
     def do_branch(self, owner_id: str, action: Action) -> dict[str, Any]:
         """A new conversation that shares everything up to this answer."""
-        made = self.studio.conversations.branch(owner_id, _text(action, "c"), _text(action, "id"))
+        made = self.studio.conversations.branch(owner_id, action_text(action, "c"), action_text(action, "id"))
         return self._thread(owner_id, made.id)
 
     def do_delete(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Put one version in the trash."""
-        self.studio.conversations.delete_turn(owner_id, _text(action, "c"), _text(action, "id"))
+        self.studio.conversations.delete_turn(owner_id, action_text(action, "c"), action_text(action, "id"))
         self._judged(owner_id)
-        return self._thread(owner_id, _text(action, "c"))
+        return self._thread(owner_id, action_text(action, "c"))
 
     def do_undelete(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Take it out again."""
-        self.studio.conversations.undelete_turn(owner_id, _text(action, "c"), _text(action, "id"))
+        self.studio.conversations.undelete_turn(owner_id, action_text(action, "c"), action_text(action, "id"))
         self._judged(owner_id)
-        return self._thread(owner_id, _text(action, "c"))
+        return self._thread(owner_id, action_text(action, "c"))
 
     def do_rename(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Give a conversation another title."""
-        self.studio.conversations.rename(owner_id, _text(action, "c"), _text(action, "title"))
+        self.studio.conversations.rename(owner_id, action_text(action, "c"), action_text(action, "title"))
         return {}
 
     def do_trash(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Put a conversation in the trash."""
-        self.studio.conversations.trash(owner_id, _text(action, "c"))
+        self.studio.conversations.trash(owner_id, action_text(action, "c"))
         return {}
 
     def do_restore(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Take it out again."""
-        self.studio.conversations.restore(owner_id, _text(action, "c"))
+        self.studio.conversations.restore(owner_id, action_text(action, "c"))
         return {}
 
     # ------------------------------------------------------------ personas
@@ -263,17 +241,17 @@ class WritePage:
 
     def do_save_persona(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Save a system prompt under a name."""
-        self.studio.conversations.save_persona(owner_id, _text(action, "name"), _text(action, "system"))
+        self.studio.conversations.save_persona(owner_id, action_text(action, "name"), action_text(action, "system"))
         return self.do_personas(owner_id, action)
 
     def do_remove_persona(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Forget one."""
-        self.studio.conversations.remove_persona(owner_id, _text(action, "id"))
+        self.studio.conversations.remove_persona(owner_id, action_text(action, "id"))
         return self.do_personas(owner_id, action)
 
     def do_set_system(self, owner_id: str, action: Action) -> dict[str, Any]:
         """The conversation's system prompt from the next answer on."""
-        self.studio.conversations.set_system(owner_id, _text(action, "c"), str(action.get("system") or ""))
+        self.studio.conversations.set_system(owner_id, action_text(action, "c"), str(action.get("system") or ""))
         return {}
 
 
@@ -293,10 +271,3 @@ class FreshConversations:
                 while len(self._made) > KEPT_KEYS:
                     self._made.popitem(last=False)
             return self._made[owner_id, key]
-
-
-def _text(action: Action, name: str) -> str:
-    value = action.get(name)
-    if not isinstance(value, str) or not value:
-        raise BadOptionError(f'"{name}" must be text.', key="error.option_text", name=name)
-    return value
