@@ -39,10 +39,10 @@ from engine.services.preferences import PreferencesService
 from engine.services.restore import apply_staged
 from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
-from engine.services.summarizing import Encoders, SummaryParts
+from engine.services.summarizing import SummaryParts
 from engine.services.summary import SummaryService
 from engine.services.summary_documents import DocumentFiles
-from engine.services.taste import TasteService
+from engine.services.taste import EncoderHost, TasteService
 from engine.services.text import TextService
 from engine.services.training import TrainingService
 from engine.services.training_job import CHILD as TRAINING_CHILD
@@ -76,7 +76,7 @@ class Overrides:
     catalog: Catalog | None = None
     training_module: str = TRAINING_CHILD
     """The program that trains (`python -m`)."""
-    encoders: Encoders | None = None
+    encoders: EncoderHost | None = None
     """Where the encoder of summaries comes from."""
 
 
@@ -208,7 +208,7 @@ def _training(
 
 
 def _summary_parts(
-    settings: Settings, database: Database, files: FileStore, text_host: TextHost, encoders: Encoders
+    settings: Settings, database: Database, files: FileStore, text_host: TextHost, encoders: EncoderHost
 ) -> SummaryParts:
     limits = ReadingLimits(
         pages=settings.read_pages,

@@ -66,6 +66,20 @@ class FileStore:
             partial.unlink(missing_ok=True)
         return digest.hexdigest()
 
+    def keep(self, folder: str, ending: str, data: bytes) -> tuple[str, str]:
+        """Put a file named by its content, unless it is there whole; its name and sha256. Raises as `put`."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = f"{folder}/{sha256}.{ending}"
+        if self.read(name, sha256) is None:
+            self.put(name, data)
+        return name, sha256
+
+    def read(self, name: str, sha256: str) -> bytes | None:
+        """The file's bytes; None when it is gone or is not what it was."""
+        path = self.path(name)
+        data = path.read_bytes() if path.is_file() else b""
+        return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
     def path(self, name: str) -> Path:
         """Where the file is or would be. Raises StorageError for a name that leads outside, through a link too."""
         if not is_good_name(name):

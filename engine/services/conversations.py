@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from engine.errors import BadOptionError, BusyError
+from engine.jobs.job import FINAL
 from engine.safety.limits import QUERY_MAX_CHARS, SYSTEM_MAX_CHARS, TITLE_MAX_CHARS, clean_label, clean_text
 from engine.services.edge import storage_errors
 from engine.services.living import candidates_of, living_path, newest_leaf
@@ -19,7 +20,6 @@ from storage.records import ConversationRecord, CreationRecord, PersonaRecord, R
 from storage.unit_of_work import UnitOfWork
 
 PERSONA_NAME_MAX_CHARS = 80
-UNFINISHED = ("queued", "running")
 COMPARABLE = ("done", "cancelled")
 """What a pick can beat. An answer that failed or was cut off says nothing about taste."""
 
@@ -145,7 +145,7 @@ class ConversationService:
             together = candidates_of(uow, owner_id, chosen)
             if not together:
                 raise BadOptionError("There is nothing to pick from: this was made alone.", key="error.pick_alone")
-            if any(candidate.status in UNFINISHED for candidate in together):
+            if any(candidate.status not in FINAL for candidate in together):
                 raise BusyError("The candidates are still being written; wait or stop them first.", key="error.still_writing")
             beaten = [c for c in together if c.id != chosen.id and c.status in COMPARABLE and c.output.strip()]
             ids = tuple(
@@ -162,7 +162,7 @@ class ConversationService:
         with self._database.write() as uow:
             conversation = uow.conversations.get(owner_id, conversation_id)
             creation = uow.creations.get(owner_id, creation_id)
-            if creation.status in UNFINISHED:
+            if creation.status not in FINAL:
                 raise BusyError("This answer is still being written; wait or stop it first.", key="error.still_writing")
             shown = living_path(uow, owner_id, conversation.head_id)
             versions = uow.creations.versions(owner_id, [creation.turn_id]).get(creation.turn_id, ())

@@ -100,8 +100,8 @@ def _pairs(
                 continue
             is_wanted = chosen.id in wanted if wanted is not None else chosen.trashed_at is None
             is_told = bool(chosen.output) and bool(rejected.output) and chosen.output != rejected.output
-            is_told = is_told and _has_prompt(chosen) and chosen.params.get("asked") == rejected.params.get("asked")
-            if not is_wanted or not is_told or (rejected.trashed_at is not None and not filter.trashed):
+            is_asked_alike = _has_prompt(chosen) and chosen.params.get("asked") == rejected.params.get("asked")
+            if not is_wanted or not is_told or not is_asked_alike or (rejected.trashed_at is not None and not filter.trashed):
                 continue
             # A pair that follows from two ratings comes from these.
             said = [ratings[made.id].id for made in (chosen, rejected) if preference.source == "ratings" and made.id in ratings]

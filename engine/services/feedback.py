@@ -133,6 +133,15 @@ def next_training_in(counts: Json, task: Kind) -> int:
     return max(0, TRAINING_EXAMPLES_NEEDED - int(of_task["pairs"]) - int(of_task["thumbs"]))
 
 
+def picked_of(ids: Sequence[str], preferences: Sequence[PreferenceRecord]) -> str | None:
+    """The one that somebody chose over others of `ids` and none of them over it, the newest choice first; None without any."""
+    wins = [
+        one for one in preferences if one.is_explicit and one.outcome == "win" and {one.chosen_id, one.rejected_id} <= set(ids)
+    ]
+    beaten = {one.rejected_id for one in wins}
+    return next((one.chosen_id for one in reversed(wins) if one.chosen_id not in beaten), None)
+
+
 def refresh_inferred(uow: UnitOfWork, owner_id: str, rater_id: str, turn_ids: Iterable[str]) -> None:
     """Make the inferred preferences between the versions of these turns say what ratings and edits say now.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError
 from engine.image.drawing import drawing_of
-from engine.jobs.job import can_resume
+from engine.jobs.job import FINAL, can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.catalog import ModelSpec
 from engine.models.pipeline_folder import STICKER_FAMILY
@@ -37,7 +37,7 @@ from engine.services.image_records import (
     ImagineStarted,
     PictureFile,
 )
-from engine.services.image_rows import UNFINISHED, add_rows, batch_of, image_creation, options_again, was_drawn
+from engine.services.image_rows import add_rows, batch_of, image_creation, options_again, was_drawn
 from engine.services.image_settings import settings_from
 from engine.services.imaging import ImagineJob, Plan, RedrawJob, UpscaleJob, recorded_words
 from engine.services.notices import language_notice
@@ -132,7 +132,7 @@ class ImageService:
             if job.kind not in IMAGE_KINDS:
                 raise BadOptionError("Only pictures can be gone on with here.", key="error.image_resume_kind")
             started = ImagineStarted.from_json(job.id, job.request)
-            if job.status in UNFINISHED:
+            if job.status not in FINAL:
                 raise BusyError("These pictures are still being drawn; wait or stop them first.", key="error.image_running")
             creations = uow.creations.get_many(owner_id, started.creation_ids)
             missing = [one for one in creations if one.status != "done" and one.finish_reason != "skipped"]
@@ -166,7 +166,7 @@ class ImageService:
         with self._database.read() as uow:
             creation = image_creation(uow, owner_id, creation_id)
             inputs = inputs_of(uow, owner_id, creation)
-        if creation.status in UNFINISHED:
+        if creation.status not in FINAL:
             raise BusyError("These pictures are still being drawn; wait or stop them first.", key="error.image_running")
         if creation.origin != "generated" or not creation.path or creation.media_name is None or not was_drawn(creation):
             text = "This picture has no recorded settings, so it cannot be drawn again: it was enlarged, imported or cut off."

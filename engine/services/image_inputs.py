@@ -6,7 +6,6 @@ what its file said besides is not kept. Knows bytes, files and rows; knows no mo
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +49,7 @@ def kept_picture(files: FileStore, given: bytes | Path, role: InputRole) -> Inpu
         picture = _as_mask(picture)
     packed = io.BytesIO()
     picture.save(packed, "PNG")
-    content = packed.getvalue()
-    sha256 = hashlib.sha256(content).hexdigest()
-    name = f"{_FOLDER}/{sha256}.png"
-    if not files.exists(name) or files.sha256(name) != sha256:
-        files.put(name, content)
+    name, sha256 = files.keep(_FOLDER, "png", packed.getvalue())
     return Input(role, name, sha256, is_own=role == "init")
 
 
@@ -74,9 +69,8 @@ def inputs_of(uow: UnitOfWork, owner_id: str, creation: CreationRecord) -> tuple
 
 def read_picture(files: FileStore, name: str, sha256: str, *, what: str = "The picture") -> Image:
     """A kept file's picture. Raises BadFileError when it is gone or not what it was."""
-    path = files.path(name)
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != sha256:
+    data = files.read(name, sha256)
+    if data is None:
         text = f"{what} that this starts from is gone or damaged. Choose another one."
         raise BadFileError(text, key="error.image_input_gone", what=what)
     return open_picture(data, what=what)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.models.store import State
+from engine.services.click import Started
 from engine.services.notices import Notice
 from storage.records import CreationRecord, JobStatus, Json, RatingRecord
 
@@ -15,10 +16,9 @@ IMAGE_KINDS = ("imagine", "upscale")
 
 
 @dataclass(frozen=True, slots=True)
-class ImagineStarted:
+class ImagineStarted(Started):
     """What a click on Create began. The lists run parallel, one place for each picture."""
 
-    job_id: str
     creation_ids: tuple[str, ...]
     turn_id: str
     """What the pictures share with the Creation they are versions of, else the first picture's id."""
@@ -26,26 +26,6 @@ class ImagineStarted:
     model_id: str
     adapter_id: str
     notices: tuple[Notice, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """What the job's row keeps, so that the same click twice gets the same answer."""
-        values = asdict(self)
-        del values["job_id"]
-        notices = [notice.as_json() for notice in self.notices]
-        return {**values, "creation_ids": list(self.creation_ids), "seeds": list(self.seeds), "notices": notices}
-
-    @staticmethod
-    def from_json(job_id: str, request: Json) -> ImagineStarted:
-        """The other way."""
-        return ImagineStarted(
-            job_id=job_id,
-            creation_ids=tuple(request["creation_ids"]),
-            turn_id=request["turn_id"],
-            seeds=tuple(request["seeds"]),
-            model_id=request["model_id"],
-            adapter_id=request["adapter_id"],
-            notices=tuple(Notice.from_json(value) for value in request["notices"]),
-        )
 
 
 def image_data(started: ImagineStarted, prompt: str, style: str | None, creations: Sequence[Json]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.errors import BadOptionError
+from engine.services.feedback import picked_of
 from engine.services.image_inputs import Input
 from engine.services.image_records import Batch, ImagineStarted
 from engine.services.notices import Notice
 from engine.types import ImagineOptions
-from storage.records import CreationRecord, JobRecord, Json, Origin, PreferenceRecord
+from storage.records import CreationRecord, JobRecord, Json, Origin
 from storage.unit_of_work import UnitOfWork
 
-UNFINISHED = ("queued", "running")
 _DRAWN = frozenset(
     (
         "style",
@@ -88,15 +88,6 @@ def batch_of(uow: UnitOfWork, owner_id: str, rater_id: str, job: JobRecord) -> B
     notices = tuple(Notice.from_json(value) for value in job.request.get("notices") or ())
     prompt = creations[0].prompt if creations else ""
     return Batch(job.id, job.status, prompt, creations, scores, ratings=ratings, notices=notices, picked_id=picked)
-
-
-def picked_of(ids: Sequence[str], preferences: Sequence[PreferenceRecord]) -> str | None:
-    """The one that somebody chose over others of `ids` and none of them over it, the newest choice first; None without any."""
-    wins = [
-        one for one in preferences if one.is_explicit and one.outcome == "win" and {one.chosen_id, one.rejected_id} <= set(ids)
-    ]
-    beaten = {one.rejected_id for one in wins}
-    return next((one.chosen_id for one in reversed(wins) if one.chosen_id not in beaten), None)
 
 
 def was_drawn(creation: CreationRecord) -> bool:

@@ -8,13 +8,13 @@ backends and rows; knows no click and no page.
 from __future__ import annotations
 
 import logging
-import threading
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import NoModelError
 from engine.jobs.job import CancelToken
@@ -24,7 +24,7 @@ from engine.services.adapters import check_adapter
 from engine.services.edge import storage_errors
 from engine.services.summary_documents import DocumentFiles, KeptDocument, title_of
 from engine.services.summary_records import SummaryStarted, length_of, summary_data
-from engine.services.taste import EncoderHost
+from engine.services.taste import Encoder, EncoderHost
 from engine.services.writing import TextHost
 from engine.summary.abstractive import Abstractive, Progress, Wish
 from engine.summary.document import Document
@@ -54,10 +54,6 @@ HYBRID_TIMES: Final = 4
 """A hybrid summary is written from so many times its length of the document's own sentences."""
 
 
-class Encoders(EncoderHost, Protocol):
-    """Where the loaded encoder comes from."""
-
-
 @dataclass(frozen=True, slots=True)
 class SummaryParts:
     """What the jobs work with."""
@@ -65,7 +61,7 @@ class SummaryParts:
     database: Database
     documents: DocumentFiles
     text_host: TextHost
-    encoders: Encoders
+    encoders: EncoderHost
     styles: SummaryStyles
     limits: ReadingLimits
     tmp_dir: Path
@@ -92,27 +88,28 @@ class SummaryParts:
     @contextmanager
     def encode(self) -> Iterator[Encode | None]:
         """What turns sentences into vectors, each computed once; None without an encoder."""
-        try:
-            entered: AbstractContextManager[Any] = self.encoders.use_encoder()
-            encoder = entered.__enter__()
-        except NoModelError as error:
-            log.info("summaries go without an encoder: %s", error)
-            yield None
-            return
-        known: dict[str, npt.NDArray[np.float32]] = {}
+        with ExitStack() as used:
+            try:
+                encoder: Encoder | None = used.enter_context(self.encoders.use_encoder())
+            except NoModelError as error:
+                log.info("summaries go without an encoder: %s", error)
+                encoder = None
+            yield None if encoder is None else _once_each(encoder)
 
-        def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-            import numpy as np
 
-            missing = [text for text in dict.fromkeys(texts) if text not in known]
-            if missing:
-                known.update(zip(missing, encoder.encode(missing), strict=True))
-            return np.stack([known[text] for text in texts])
+def _once_each(encoder: Encoder) -> Encode:
+    """The encoder, with every text's vector computed once: what was picked from is also what is judged against."""
+    import numpy as np
 
-        try:
-            yield encode
-        finally:
-            entered.__exit__(None, None, None)
+    known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, encoder.encode(missing), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return encode
 
 
 class ReadJob:
@@ -160,7 +157,6 @@ class SummarizeJob:
         self._params: dict[str, Any] = dict(creation.params)
         self._text = creation.output
         self._status: JobStatus = "queued"
-        self._lock = threading.Lock()
         self._written_s = 0.0
 
     def data(self) -> Json:
@@ -180,7 +176,7 @@ class SummarizeJob:
             path = self._make(context, documents, encode)
             context.progress(0, 0, phase="judging")
             context.publish(self.data())
-            self._judge(documents, encode, context.cancel)
+            self._params |= judged(self._text, documents, self._options.reference, encode, context.cancel)
         self._params.pop("notes", None)
         self._status = "done"
         self._write(duration_s=time.monotonic() - began_s, path=path, finish_reason="stop")
@@ -212,7 +208,8 @@ class SummarizeJob:
     def _make(self, context: JobContext, documents: Sequence[Document], encode: Encode | None) -> Json:
         """Fill the text; returns how it was made."""
         options = self._options
-        language = options.language or ("zh" if documents[0].language == "zh" else "en")
+        said = "zh" if documents[0].language == "zh" else "en"
+        language = options.language or said
         length = length_of(options, documents, language)
         self._params |= {"words": length.words, "sentences_wished": length.sentences}
         style = self._parts.styles.styles[options.style]
@@ -221,7 +218,7 @@ class SummarizeJob:
             words=length.words if style.sentences is None else min(length.words, ONE_SENTENCE_WORDS),
             sentences=style.sentences or length.sentences,
             focus=options.focus,
-            language="zh" if documents[0].language == "zh" else "en",
+            language=said,
             wanted=language,
         )
         self._params["asked"] = self._asked(documents, wish)
@@ -262,8 +259,8 @@ class SummarizeJob:
     def _rewritten(self, context: JobContext, texts: Sequence[str], wish: Wish) -> Json:
         context.progress(0, 0, phase="loading")
         with self._parts.text_host.use(self._started.model_id) as model:
-            notes: Mapping[str, str] = self._params.get("notes") or {}
-            work = Abstractive(model, self._parts.styles, wish, self._started.seed, self._adapter, dict(notes))
+            self._params["notes"] = notes = dict(self._params.get("notes") or {})
+            work = Abstractive(model, self._parts.styles, wish, self._started.seed, self._adapter, notes)
             began_s, last = time.monotonic(), None
             for last in work.write(texts, context.cancel):
                 self._grow(context, last, time.monotonic() - began_s)
@@ -275,16 +272,12 @@ class SummarizeJob:
         if at.phase == "notes":
             eta_s = elapsed_s / at.step * (at.total - at.step) if at.step else None
             context.progress(at.step, at.total, phase="notes", eta_s=eta_s)
-            self._params["notes"] = at.notes
         else:
             context.progress(at.total, at.total, phase="writing")
-            self._text = at.text if self._mark() == "- " else at.text.replace("- ", self._mark())
+            self._text = marked(at.text, self._mark())
         context.publish(self.data())
         if time.monotonic() - self._written_s > KEEP_S:
             self._write()
-
-    def _judge(self, documents: Sequence[Document], encode: Encode | None, cancel: CancelToken) -> None:
-        self._params |= judged(self._text, documents, self._options.reference, encode, cancel)
 
     def _write(self, **changes: Any) -> None:
         self._written_s = time.monotonic()
@@ -330,6 +323,11 @@ class CheckJob:
             return {
                 "sentences": [as_json(one) for one in judge(self._summary, read.documents, encode=encode, cancel=context.cancel)]
             }
+
+
+def marked(text: str, mark: str) -> str:
+    """Items of a list, which begin with "- ", with another mark; a dash inside a line stays."""
+    return re.sub(r"^- ", mark, text, flags=re.MULTILINE)
 
 
 def judged(

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
-from engine.jobs.job import can_resume
+from engine.jobs.job import FINAL, can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_text
-from engine.services.click import clean_key, seed_or_drawn
+from engine.services.click import check_edit, clean_edit, clean_key, seed_or_drawn
 from engine.services.edge import storage_errors
-from engine.services.image_rows import UNFINISHED, picked_of
+from engine.services.feedback import picked_of
 from engine.services.notices import Notice, SpeaksLanguages
 from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
 from engine.services.summary_documents import KeptDocument, title_of
@@ -151,7 +151,7 @@ class SummaryService:
             if job.kind != SUMMARIZE:
                 raise BadOptionError("Only summaries can be gone on with here.", key="error.summary_resume_kind")
             started = SummaryStarted.from_json(job.id, job.request)
-            if job.status in UNFINISHED:
+            if job.status not in FINAL:
                 raise BusyError("This summary is still being made; wait or stop it first.", key="error.summary_running")
             if not can_resume(job.kind, job.status):
                 raise BadOptionError("Nothing of this is missing; there is nothing to go on with.", key="error.summary_complete")
@@ -161,7 +161,7 @@ class SummaryService:
                 text = "Its files had not been read yet. Add them again."
                 raise BadOptionError(text, key="error.summary_unread")
             options = options_again(creation)
-            writer = self._writer(owner_id, replace(options, adapter=started.adapter_id))
+            writer = self._writer(owner_id, options)
             creation = uow.creations.update(owner_id, creation.id, status="queued", error=None, finish_reason=None, output="")
             job = uow.jobs.update(job_id, status="queued", result=None, error=None, finished_at=None)
             uow.commit()
@@ -174,15 +174,12 @@ class SummaryService:
 
         Raises BadOptionError for an empty or unchanged text, BusyError while the summary is still being made.
         """
-        text = clean_text(text, max_chars=PROMPT_MAX_CHARS, what="The edited text")
-        if not text.strip():
-            raise BadOptionError("The edited text is empty; nothing was changed.", key="error.edit_empty")
+        text = clean_edit(text)
         with self._database.write() as uow:
             original = summary_creation(uow, owner_id, creation_id)
-            if original.status in UNFINISHED:
+            if original.status not in FINAL:
                 raise BusyError("This summary is still being made; wait or stop it first.", key="error.summary_running")
-            if text == original.output:
-                raise BadOptionError("The edited text is the same as before; nothing was changed.", key="error.edit_same")
+            check_edit(text, original)
             kept = self._parts.documents.of(uow, owner_id, original)
             made = ("sentences", "scores", "notes")
             edited = uow.creations.add(

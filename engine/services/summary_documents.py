@@ -5,8 +5,8 @@ Knows bytes and files; knows no format of users' files, no row and no page.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +19,8 @@ from storage.records import CreationRecord, InputRecord
 from storage.unit_of_work import UnitOfWork
 
 _FOLDER: Final = "documents"
+_ENDING: Final = "json"
+_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,13 @@ class DocumentFiles:
     def keep(self, document: Document) -> KeptDocument:
         """Put it on the disk, unless it is there."""
         content = json.dumps(document.as_json(), ensure_ascii=False, sort_keys=True).encode()
-        id = hashlib.sha256(content).hexdigest()
-        if not self._files.exists(_name(id)):
-            self._files.put(_name(id), content)
+        _, id = self._files.keep(_FOLDER, _ENDING, content)
         return KeptDocument(id, document)
 
     def get(self, id: str) -> KeptDocument:
         """The one with this id. Raises NotFoundError for one that is gone or damaged."""
-        is_id = len(id) == hashlib.sha256().digest_size * 2 and set(id) <= set("0123456789abcdef")
-        path = self._files.path(_name(id)) if is_id else None
-        content = path.read_bytes() if path is not None and path.is_file() else b""
-        if hashlib.sha256(content).hexdigest() != id:
+        content = self._files.read(_name(id), id) if _ID.fullmatch(id) else None
+        if content is None:
             raise NotFoundError(NOTHING_HERE, key="error.not_found")
         return KeptDocument(id, Document.from_json(json.loads(content)))
 
@@ -83,4 +81,4 @@ def title_of(documents: Sequence[KeptDocument]) -> str:
 
 
 def _name(id: str) -> str:
-    return f"{_FOLDER}/{id}.json"
+    return f"{_FOLDER}/{id}.{_ENDING}"

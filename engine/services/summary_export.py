@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -75,7 +76,7 @@ def _markdown(creation: CreationRecord, documents: Sequence[KeptDocument]) -> by
     # JSON values are YAML too, so any reader of front matter takes them.
     front = {"title": creation.prompt, "sources": [_source_name(one) for one in documents], **_labels(creation)}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()]
-    body = creation.output.strip().replace("• ", "- ")
+    body = re.sub(r"^• ", "- ", creation.output.strip(), flags=re.MULTILINE)
     return "\n".join(("---", *lines, "---", "", f"# {_one_line(creation.prompt)}", "", body, "", f"*{_NOTE}*", "")).encode()
 
 

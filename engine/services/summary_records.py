@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.services.click import Started
 from engine.services.notices import LANGUAGE_NAMES, Notice
 from engine.summary.document import Document
 from engine.types import SummaryOptions
-from storage.records import BASE, CreationRecord, Json, RatingRecord
+from storage.records import CreationRecord, Json, RatingRecord
 
 SUMMARIZE: Final = "summarize"
 READ: Final = "read"
@@ -56,40 +57,15 @@ def length_of(options: SummaryOptions, documents: Sequence[Document], language: 
 
 
 @dataclass(frozen=True, slots=True)
-class SummaryStarted:
+class SummaryStarted(Started):
     """What a click on Summarise began."""
 
-    job_id: str
     creation_id: str
     turn_id: str
     model_id: str
     adapter_id: str
     seed: int
     notices: tuple[Notice, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """What the job's row keeps, so that the same click twice gets the same answer."""
-        return {
-            "creation_id": self.creation_id,
-            "turn_id": self.turn_id,
-            "model_id": self.model_id,
-            "adapter_id": self.adapter_id,
-            "seed": self.seed,
-            "notices": [notice.as_json() for notice in self.notices],
-        }
-
-    @staticmethod
-    def from_json(job_id: str, request: Json) -> SummaryStarted:
-        """The other way."""
-        return SummaryStarted(
-            job_id=job_id,
-            creation_id=request["creation_id"],
-            turn_id=request["turn_id"],
-            model_id=request["model_id"],
-            adapter_id=request["adapter_id"],
-            seed=request["seed"],
-            notices=tuple(Notice.from_json(value) for value in request["notices"]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +151,7 @@ def options_again(creation: CreationRecord) -> SummaryOptions:
         focus=params["focus"],
         reference=params["reference"],
         model=None if params["method"] == "extractive" else creation.model_id,
-        adapter=creation.adapter_id or BASE,
+        adapter=creation.adapter_id,
         seed=creation.seed,
     )
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.errors import BadOptionError, BusyError
+from engine.jobs.job import FINAL
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
 from engine.safety.limits import PROMPT_MAX_CHARS, SYSTEM_MAX_CHARS, clean_text
 from engine.services.adapters import PROMOTED
-from engine.services.click import clean_key, seed_or_drawn
+from engine.services.click import check_edit, clean_edit, clean_key, seed_or_drawn
 from engine.services.draft import DraftWriter
 from engine.services.edge import storage_errors
 from engine.services.living import living_head
@@ -29,7 +30,6 @@ from storage.records import ConversationRecord, CreationRecord
 from storage.unit_of_work import UnitOfWork
 
 MAX_STOP_CHARS = 200
-UNFINISHED = ("queued", "running")
 
 
 class TextModels(Protocol):
@@ -151,14 +151,11 @@ class TextService:
         `conversation_id` is where the user reads it (a branch may share the row); None = the Creation's own.
         Raises BadOptionError for an empty or unchanged text, BusyError while the answer is still being written.
         """
-        text = clean_text(text, max_chars=PROMPT_MAX_CHARS, what="The edited text")
-        if not text.strip():
-            raise BadOptionError("The edited text is empty; nothing was changed.", key="error.edit_empty")
+        text = clean_edit(text)
         with self._database.write() as uow:
             original = _text_creation(uow, owner_id, creation_id)
             _refuse_unfinished(uow, owner_id, original.id)
-            if text == original.output:
-                raise BadOptionError("The edited text is the same as before; nothing was changed.", key="error.edit_same")
+            check_edit(text, original)
             home_id = conversation_id or original.conversation_id
             edited = uow.creations.add(
                 owner_id,
@@ -190,7 +187,7 @@ class TextService:
         """
         with self._database.read() as uow:
             creation = _text_creation(uow, owner_id, creation_id)
-        if creation.status in UNFINISHED:
+        if creation.status not in FINAL:
             raise BusyError("This answer is still being written; wait or stop it first.", key="error.still_writing")
         if creation.origin != "generated" or not creation.path or creation.seed is None:
             raise BadOptionError(
@@ -292,7 +289,7 @@ def _system(system: str | None, place: _Place) -> str:
 
 def _refuse_unfinished(uow: UnitOfWork, owner_id: str, creation_id: str | None) -> None:
     """What follows an answer is part of its messages, so the answer must be complete before."""
-    if creation_id is not None and uow.creations.get(owner_id, creation_id).status in UNFINISHED:
+    if creation_id is not None and uow.creations.get(owner_id, creation_id).status not in FINAL:
         raise BusyError(
             "The answer before is still being written; wait or stop it first. Your text is kept.", key="error.still_writing"
         )

@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from engine.errors import CancelledError, StudioError, TooLongError
 from engine.jobs.runner import JobContext
 from engine.models.adapters import BASE, AdapterRef
 from engine.services.adapters import check_adapter
+from engine.services.click import Started
 from engine.services.draft import Draft, DraftWriter, storable
 from engine.services.edge import storage_errors
 from engine.services.notices import Notice, left_out_notice, shortened_notice, unranked_notice
@@ -45,10 +46,9 @@ class Taste(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WriteStarted:
+class WriteStarted(Started):
     """What a click on Create began. `notices` are those known before the model runs; the job's data has all."""
 
-    job_id: str
     creation_ids: tuple[str, ...]
     conversation_id: str | None
     turn_id: str
@@ -56,31 +56,6 @@ class WriteStarted:
     model_id: str
     adapter_id: str
     notices: tuple[Notice, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """What the job's row keeps, so that the same click twice gets the same answer."""
-        values = asdict(self)
-        del values["job_id"]
-        return {
-            **values,
-            "creation_ids": list(self.creation_ids),
-            "seeds": list(self.seeds),
-            "notices": [notice.as_json() for notice in self.notices],
-        }
-
-    @staticmethod
-    def from_json(job_id: str, request: Json) -> WriteStarted:
-        """The other way."""
-        return WriteStarted(
-            job_id=job_id,
-            creation_ids=tuple(request["creation_ids"]),
-            conversation_id=request["conversation_id"],
-            turn_id=request["turn_id"],
-            seeds=tuple(request["seeds"]),
-            model_id=request["model_id"],
-            adapter_id=request["adapter_id"],
-            notices=tuple(Notice.from_json(value) for value in request["notices"]),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -39,8 +39,6 @@ _PREAMBLE: Final = re.compile(
 )
 _BULLET: Final = re.compile(r"^\s*(?:[-*•·–]|\(?\d{1,2}[.)、])\s*")
 
-Notes: TypeAlias = Mapping[str, str]
-"""Notes that were taken: digest of a part and its question → what the model wrote."""
 Phase: TypeAlias = Literal["notes", "writing"]
 
 
@@ -74,7 +72,6 @@ class Progress:
     step: int
     total: int
     text: str
-    notes: Notes
     event: TextEvent | None = None
     """The last event of the summary's own writing; it says how it was computed and when it has ended."""
 
@@ -89,7 +86,7 @@ class Abstractive:
     seed: int
     adapter: AdapterRef | None = None
     notes: dict[str, str] = field(default_factory=dict)
-    """Those of an earlier attempt, and what is added to them."""
+    """Those of an earlier attempt, and what is added to them: digest of a part and its question → what the model wrote."""
     _done: int = 0
     _total: int = 0
 
@@ -111,18 +108,19 @@ class Abstractive:
         yield from self._whole(text, cancel)
 
     def _progress(self, phase: Phase, text: str, event: TextEvent | None = None) -> Progress:
-        return Progress(phase, self._done, self._total, text, dict(self.notes), event)
+        return Progress(phase, self._done, self._total, text, event)
 
     def _room(self) -> int:
         """Tokens for the text itself."""
         return (self.model.context_length or CONTEXT_TOKENS) - self._new_tokens() - self.model.count_tokens(self._ask(""))
 
     def _fits(self, text: str) -> bool:
-        if self._room() < 1:
+        room = self._room()
+        if room < 1:
             raise TooLongError(
                 "This model's context is too short for a summary. Choose another one.", key="error.summary_context"
             )
-        return self.model.count_tokens((Message("user", text),)) <= min(self._room(), 2 * PART_TOKENS)
+        return self.model.count_tokens((Message("user", text),)) <= min(room, 2 * PART_TOKENS)
 
     def _parts(self, text: str) -> list[str]:
         """Cut at sentences into parts of about PART_TOKENS; a longer sentence is cut where it must be."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 _ONE_EACH: Final = (
@@ -64,17 +64,7 @@ class Document:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, the text too."""
-        return {
-            "title": self.title,
-            "text": self.text,
-            "language": self.language,
-            "words": self.words,
-            "pages": self.pages,
-            "page_starts": list(self.page_starts),
-            "skipped": [one.as_json() for one in self.skipped],
-            "name": self.name,
-            "kind": self.kind,
-        }
+        return {**asdict(self), "page_starts": list(self.page_starts), "skipped": [one.as_json() for one in self.skipped]}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Document:

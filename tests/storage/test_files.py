@@ -89,3 +89,15 @@ def test_missing_file(store: FileStore) -> None:
         store.open("none")
     store.put("a", b"")
     assert store.delete("a") and not store.exists("a")
+
+
+def test_a_file_named_by_its_content_is_written_once_and_again_when_it_is_damaged(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    name, sha256 = store.keep("documents", "json", b"{}")
+    assert name == f"documents/{sha256}.json" and store.read(name, sha256) == b"{}"
+    written = store.path(name).stat().st_mtime_ns
+    assert store.keep("documents", "json", b"{}") == (name, sha256) and store.path(name).stat().st_mtime_ns == written
+    store.path(name).write_bytes(b"{")
+    assert store.read(name, sha256) is None
+    store.keep("documents", "json", b"{}")
+    assert store.read(name, sha256) == b"{}" and store.read("documents/gone.json", sha256) is None

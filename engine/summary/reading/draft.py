@@ -6,7 +6,7 @@ Knows no format. The sentences are also in assets/i18n, by key.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeAlias
 
 from engine.errors import BadFileError
@@ -47,13 +47,7 @@ class ReadingLimits:
 
     def as_json(self) -> dict[str, Any]:
         """As the child's job carries it."""
-        return {
-            "pages": self.pages,
-            "text_bytes": self.text_bytes,
-            "time_s": self.time_s,
-            "memory_bytes": self.memory_bytes,
-            "file_bytes": self.file_bytes,
-        }
+        return asdict(self)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError,
 from engine.jobs.job import JobSnapshot
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.services.examples import examples_of
-from engine.services.summarizing import SummaryParts
+from engine.services.summarizing import SummaryParts, marked
 from engine.services.summary import MAX_FILES, SummaryService
 from engine.services.summary_documents import DocumentFiles
 from engine.services.summary_records import SummaryStarted, length_of
@@ -262,6 +262,10 @@ def test_ratings_of_summaries_are_examples_with_the_whole_text_as_prompt(studio:
     )
     (pair,) = pairs
     assert pair["rejected"][0]["content"] == second.output
+
+
+def test_only_the_mark_of_an_item_is_changed() -> None:
+    assert marked("- a well- or ill- known thing - or two\n- b", "• ") == "• a well- or ill- known thing - or two\n• b"
 
 
 def test_a_length_means_words_of_the_summary_s_language() -> None:
