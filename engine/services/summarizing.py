@@ -2,7 +2,7 @@
 
 A summary's row exists before anything is read. What is known is written while it grows: documents as soon as they are read, notes
 on the parts of a long one as they are taken, so that a summary that was cut off goes on from there. Knows the reader, the
-backends and rows; knows no click and no page.
+backends and rows; knows no click and no page. The engines are loaded when a job needs them, so that no start waits for them.
 """
 
 from __future__ import annotations
@@ -26,16 +26,10 @@ from engine.services.summary_documents import DocumentFiles, KeptDocument, title
 from engine.services.summary_records import SummaryStarted, length_of, summary_data
 from engine.services.taste import Encoder, EncoderHost
 from engine.services.writing import TextHost
-from engine.summary.abstractive import Abstractive, Progress, Wish
 from engine.summary.document import Document
-from engine.summary.extractive import Encode, Length, extract
 from engine.summary.reading.draft import ReadingLimits
 from engine.summary.reading.read import Reading, ReadingProgress, Source, read_documents
-from engine.summary.reading.web import fetch_page
-from engine.summary.scores import scores_of
-from engine.summary.sentences import is_complete
 from engine.summary.styles import SummaryStyles
-from engine.summary.support import JudgedSentence, judge
 from engine.types import SummaryOptions
 from storage.database import Database
 from storage.records import BASE, CreationRecord, JobStatus, Json
@@ -43,6 +37,10 @@ from storage.records import BASE, CreationRecord, JobStatus, Json
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from engine.summary.abstractive import Progress, Wish
+    from engine.summary.extractive import Encode, Length
+    from engine.summary.support import JudgedSentence
 
 log = logging.getLogger(__name__)
 KEEP_S: Final = 1.0
@@ -124,6 +122,8 @@ class ReadJob:
         """Returns {"documents": [KeptDocument.about()], "refused": [{name, message, key, values}]}."""
         sources = self._sources
         if self._url is not None:
+            from engine.summary.reading.web import fetch_page
+
             context.progress(0, 0, phase="reading", note=self._url)
             sources = (fetch_page(self._url, cancel=context.cancel),)
         kept, refused = self._parts.read(sources, context)
@@ -207,6 +207,9 @@ class SummarizeJob:
 
     def _make(self, context: JobContext, documents: Sequence[Document], encode: Encode | None) -> Json:
         """Fill the text; returns how it was made."""
+        from engine.summary.abstractive import Wish
+        from engine.summary.extractive import Length
+
         options = self._options
         said = "zh" if documents[0].language == "zh" else "en"
         language = options.language or said
@@ -245,6 +248,9 @@ class SummarizeJob:
     def _chosen(
         self, documents: Sequence[Document], length: Length, encode: Encode | None, cancel: CancelToken, *, is_list: bool
     ) -> str:
+        from engine.summary.extractive import extract
+        from engine.summary.sentences import is_complete
+
         picks = extract(documents, length, focus=self._options.focus, encode=encode, cancel=cancel)
         said = [" ".join(documents[one.document].text[one.start : one.end].split()) for one in picks]
         if is_list:
@@ -257,6 +263,8 @@ class SummarizeJob:
         return "- " if self._options.format == "markdown" else "• "
 
     def _rewritten(self, context: JobContext, texts: Sequence[str], wish: Wish) -> Json:
+        from engine.summary.abstractive import Abstractive
+
         context.progress(0, 0, phase="loading")
         with self._parts.text_host.use(self._started.model_id) as model:
             self._params["notes"] = notes = dict(self._params.get("notes") or {})
@@ -318,6 +326,8 @@ class CheckJob:
 
     def body(self, context: JobContext) -> Json:
         """Returns {"sentences"}."""
+        from engine.summary.support import judge
+
         read = read_documents([Source.pasted(self._text)], self._parts.tmp_dir, self._parts.limits, cancel=context.cancel)
         with self._parts.encode() as encode:
             return {
@@ -334,6 +344,9 @@ def judged(
     summary: str, documents: Sequence[Document], reference: str, encode: Encode | None, cancel: CancelToken
 ) -> dict[str, Any]:
     """{"sentences", "scores"} of a summary, as its row keeps them."""
+    from engine.summary.scores import scores_of
+    from engine.summary.support import judge
+
     sentences = judge(summary, documents, encode=encode, cancel=cancel)
     return {
         "sentences": [as_json(one) for one in sentences],

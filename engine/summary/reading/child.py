@@ -18,18 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from engine.errors import BadFileError, StudioError, TooLongError
+from engine.errors import StudioError
 from engine.jobs.process import ChildReporter, error_fields, write_json
 from engine.summary.document import Document
-from engine.summary.reading.draft import Draft, ReadingLimits, TimeUpError
+from engine.summary.reading.draft import EXIT_MEMORY, GRACE_S, Draft, ReadingLimits, TimeUpError, too_slow, unreadable
 from engine.summary.reading.formats import read_file, read_pasted
 
-GRACE_S: Final = 5.0
-"""Beyond the limit, for what was read to be put in order; then the process is ended from outside."""
 _OUTPUT_MAX_BYTES: Final = 512 * 1024 * 1024
 _PROGRESS_S: Final = 0.2
-EXIT_MEMORY: Final = 12
-"""Exit code of a child that ran out of memory."""
 _EXIT_INTERRUPTED: Final = 3
 
 
@@ -125,37 +121,6 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 def _time_is_up(number: int, frame: FrameType | None) -> None:
     raise TimeUpError
-
-
-def too_slow(name: str, limits: ReadingLimits) -> TooLongError:
-    """The error for a file that takes longer than the limit."""
-    seconds = f"{limits.time_s:g}"
-    return TooLongError(
-        f"Reading {name} took longer than {seconds} seconds and was stopped. Use a smaller or simpler copy of it.",
-        key="error.read_time",
-        name=name,
-        seconds=seconds,
-    )
-
-
-def too_big(name: str, limits: ReadingLimits) -> TooLongError:
-    """The error for a file that takes more memory than the limit."""
-    megabytes = limits.memory_bytes // (1024 * 1024)
-    return TooLongError(
-        f"Reading {name} needs more than {megabytes} MB of memory and was stopped. Use a smaller or simpler copy of it.",
-        key="error.read_memory",
-        name=name,
-        megabytes=megabytes,
-    )
-
-
-def unreadable(name: str) -> BadFileError:
-    """The error for a file that broke its reader."""
-    return BadFileError(
-        f"{name} cannot be read: it is damaged. Open it in its own program, save it again and add the copy.",
-        key="error.read_broken",
-        name=name,
-    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, TypeAlias
 
-from engine.errors import BadFileError
+from engine.errors import BadFileError, TooLongError
 from engine.summary.document import Skipped
 
 KINDS: Final[Mapping[str, str]] = {
@@ -22,6 +22,10 @@ KINDS: Final[Mapping[str, str]] = {
     "text": "text",
 }
 """Kind → as people call it, in every language."""
+GRACE_S: Final = 5.0
+"""Beyond the limit, for what was read to be put in order; then the process is ended from outside."""
+EXIT_MEMORY: Final = 12
+"""Exit code of a child that ran out of memory."""
 Progress: TypeAlias = Callable[[int, int], None]
 """(pages or parts that are read, of how many)."""
 
@@ -162,3 +166,34 @@ def locked(name: str) -> BadFileError:
 def without_text(name: str) -> BadFileError:
     """The file is whole and holds no text."""
     return BadFileError(f"There is no text in {name}. Use another file, or paste the text.", key="error.read_no_text", name=name)
+
+
+def too_slow(name: str, limits: ReadingLimits) -> TooLongError:
+    """The error for a file that takes longer than the limit."""
+    seconds = f"{limits.time_s:g}"
+    return TooLongError(
+        f"Reading {name} took longer than {seconds} seconds and was stopped. Use a smaller or simpler copy of it.",
+        key="error.read_time",
+        name=name,
+        seconds=seconds,
+    )
+
+
+def too_big(name: str, limits: ReadingLimits) -> TooLongError:
+    """The error for a file that takes more memory than the limit."""
+    megabytes = limits.memory_bytes // (1024 * 1024)
+    return TooLongError(
+        f"Reading {name} needs more than {megabytes} MB of memory and was stopped. Use a smaller or simpler copy of it.",
+        key="error.read_memory",
+        name=name,
+        megabytes=megabytes,
+    )
+
+
+def unreadable(name: str) -> BadFileError:
+    """The error for a file that broke its reader."""
+    return BadFileError(
+        f"{name} cannot be read: it is damaged. Open it in its own program, save it again and add the copy.",
+        key="error.read_broken",
+        name=name,
+    )

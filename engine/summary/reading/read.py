@@ -20,9 +20,7 @@ from engine.errors import BadFileError, CancelledError, StudioError
 from engine.jobs.process import Child, error_of, start_child
 from engine.safety.limits import clean_label
 from engine.summary.document import Document
-from engine.summary.reading.child import EXIT_MEMORY, GRACE_S, too_big, too_slow, unreadable
-from engine.summary.reading.draft import Draft, ReadingLimits
-from engine.summary.reading.formats import read_pasted
+from engine.summary.reading.draft import EXIT_MEMORY, GRACE_S, Draft, ReadingLimits, too_big, too_slow, unreadable
 
 _CHILD: Final = "engine.summary.reading.child"
 _POLL_S: Final = 0.02
@@ -102,6 +100,8 @@ def read_documents(
         raise BadFileError("There is nothing to read. Paste a text or add a file.", key="error.read_nothing")
     named = [Source(display_name(source.name), source.data, source.is_pasted) for source in sources]
     if len(named) == 1 and named[0].is_pasted and len(named[0].data) <= _INLINE_CHARS:
+        from engine.summary.reading.formats import read_pasted
+
         draft = Draft("", limits)
         return Reading((read_pasted(named[0].data.decode("utf-8"), draft),), ())
     work_dir.mkdir(parents=True, exist_ok=True)
