@@ -14,11 +14,11 @@ from typing import Literal
 
 import torch
 
-from bench.summary.evaluation_set import Example, examples, remembering, starter_encode
+from bench.summary.evaluation_set import Example, examples, starter_encode
 from bench.summary.systems import systems
 from engine.evaluation.metrics import rouge
 from engine.summary.document import count_words
-from engine.summary.extractive import Encode, Length, extract
+from engine.summary.extractive import Encode, Length, extract, remembering
 from engine.summary.support import judge
 
 KINDS = ("rouge_1", "rouge_2", "rouge_l")

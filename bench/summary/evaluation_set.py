@@ -6,13 +6,10 @@ Documents marked "dev" are for tuning, those marked "test" for the figures. Know
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.models.store import ModelStore
@@ -60,16 +57,3 @@ def starter_encode() -> Encode:
     """The starter encoder as a function."""
     spec = starter_catalog().get(STARTER_ENCODER_ID)
     return TextEncoder(spec, ModelStore(starter_models()).path(spec)).encode
-
-
-def remembering(encode: Encode) -> Encode:
-    """The same function, which computes no text twice: for figures, not for times."""
-    known: dict[str, npt.NDArray[np.float32]] = {}
-
-    def recall(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        missing = list(dict.fromkeys(text for text in texts if text not in known))
-        if missing:
-            known.update(zip(missing, encode(missing), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    return recall

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.summary.evaluation_set import Example, examples, remembering, starter_encode
+from bench.summary.evaluation_set import Example, examples, starter_encode
 from engine.jobs.job import CancelToken
 from engine.summary.alignment import FEATURES, SourceIndex
-from engine.summary.extractive import Encode
+from engine.summary.extractive import Encode, remembering
 from engine.summary.names import chinese_names, english_names
 from engine.summary.numerals import numbers
 from engine.summary.sentences import sentence_spans

@@ -35,9 +35,6 @@ from storage.database import Database
 from storage.records import BASE, CreationRecord, JobStatus, Json
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from engine.summary.abstractive import Progress, Wish
     from engine.summary.extractive import Encode, Length
     from engine.summary.support import JudgedSentence
@@ -86,28 +83,15 @@ class SummaryParts:
     @contextmanager
     def encode(self) -> Iterator[Encode | None]:
         """What turns sentences into vectors, each computed once; None without an encoder."""
+        from engine.summary.extractive import remembering
+
         with ExitStack() as used:
             try:
                 encoder: Encoder | None = used.enter_context(self.encoders.use_encoder())
             except NoModelError as error:
                 log.info("summaries go without an encoder: %s", error)
                 encoder = None
-            yield None if encoder is None else _once_each(encoder)
-
-
-def _once_each(encoder: Encoder) -> Encode:
-    """The encoder, with every text's vector computed once: what was picked from is also what is judged against."""
-    import numpy as np
-
-    known: dict[str, npt.NDArray[np.float32]] = {}
-
-    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            known.update(zip(missing, encoder.encode(missing), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    return encode
+            yield None if encoder is None else remembering(encoder.encode)
 
 
 class ReadJob:

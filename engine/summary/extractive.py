@@ -154,6 +154,19 @@ def extract(
     return tuple(Picked(one.document, one.start, one.end, worth / best if best > 0 else 0.0) for one, worth in ordered)
 
 
+def remembering(encode: Encode) -> Encode:
+    """The same function, which computes no text twice: what was picked from is also what a summary is judged against."""
+    known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def recall(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, encode(missing), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return recall
+
+
 class _Extraction:
     """One request. All sentences stay in memory, similarities only of one block or of the finalists."""
 
