@@ -313,7 +313,8 @@ class ModelHost:
             return self._load_verified(spec, lambda: self._load_image(spec))
         from engine.text.local import load_local
 
-        return self._load_verified(spec, lambda: load_local(spec, self._store.path(spec), self._device))
+        folder, prepared = self._store.path(spec), self._store.prepared_path(spec)
+        return self._load_verified(spec, lambda: load_local(spec, folder, self._device, prepared))
 
     def _load_image(self, spec: ModelSpec) -> Loaded:
         quiet()

@@ -4,6 +4,7 @@ A model is installed when its manifest is there, is for this source, and every f
 by one rename, so a half-written model is never seen. Knows no network, no torch and no database.
 
     <models_dir>/<id>/…, manifest.json      installed
+    <models_dir>/<id>/.prepared/…           derived from the weights for this machine, not listed in the manifest
     <models_dir>/.partial/<id>/…            being fetched, or left by a fetch that broke off
     <models_dir>/.locks/<id>.lock           held while somebody fetches or removes
 """
@@ -26,6 +27,7 @@ from engine.models.pipeline_folder import is_whole
 
 State: TypeAlias = Literal["missing", "partial", "installed"]
 MANIFEST = "manifest.json"
+PREPARED = ".prepared"
 _FORMAT = 1
 _CHUNK_BYTES = 4 * 2**20
 
@@ -73,6 +75,13 @@ class ModelStore:
         """Folder where a fetch gathers the files before they are verified."""
         return self.models_dir / ".partial" / _folder_name(spec)
 
+    def prepared_path(self, spec: ModelSpec) -> Path:
+        """Folder for what a backend derives from the weights for this machine; it can be made again at any time.
+
+        Inside the model's own folder, so that it goes with it; beside it for folders that are the user's own.
+        """
+        return self.path(spec) / PREPARED if spec.is_stored else self.models_dir / PREPARED / _folder_name(spec)
+
     def lock_path(self, spec: ModelSpec) -> Path:
         """Lock file that a fetch or a removal of this model holds; its folder is made."""
         folder = self.models_dir / ".locks"
@@ -112,11 +121,12 @@ class ModelStore:
                 )
 
     def remove(self, spec: ModelSpec) -> None:
-        """Delete an installed or half-fetched model; a user's own folder is never touched.
+        """Delete an installed or half-fetched model and what was derived of it; a user's own folder is never touched.
 
         Raises BusyError while it is being fetched.
         """
         if not spec.is_stored:
+            self._discard(self.prepared_path(spec))
             return
         from filelock import FileLock, Timeout
 

@@ -163,8 +163,7 @@ class ModelService:
         self._host.unload(model_id)
         if self._models.is_added(owner_id, model_id):
             self._models.remove_added(owner_id, model_id)
-        else:
-            self._store.remove(spec)
+        self._store.remove(spec)
         self._failures.pop(model_id, None)
 
     def remove_added(self, owner_id: str, model_id: str) -> None:

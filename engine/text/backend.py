@@ -30,7 +30,8 @@ class TextBackend(Protocol):
     """A loaded language model.
 
     The result of a call depends only on its cache's history of calls, never on other rows: that is what makes an answer
-    reproducible from its recorded schedule. The exception is `step_together`, and what it computed says so in its path.
+    reproducible from its recorded schedule. The exception is `step_together` for caches that are not `is_row_by_row`, and
+    what it computed says so in its path.
     """
 
     @property
@@ -44,9 +45,11 @@ class TextBackend(Protocol):
     def max_together(self) -> int:
         """How many rows one `step_together` may take; 1 = it has nothing to gain from it."""
 
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What a path records: engine, engine_version, torch, dtype, device."""
+    def facts(self, cache: Any) -> Mapping[str, Any]:
+        """What a path records of this cache's arithmetic: engine, engine_version, torch, dtype, device."""
+
+    def is_row_by_row(self, cache: Any) -> bool:
+        """Whether `step_together` gives this cache the very logits, bit by bit, that `step` would."""
 
     def prepare_adapter(self, weights: LoraWeights) -> Any:
         """The adapter as this backend computes it (engine.text.lora.LoadedAdapter). May be called from any thread.
@@ -54,8 +57,11 @@ class TextBackend(Protocol):
         Raises BadFileError when it does not fit the model.
         """
 
-    def new_cache(self, adapter: Any = None) -> Any:
-        """An empty RowCache of this backend's own kind, whose tokens are all computed with `adapter` (None = the base model)."""
+    def new_cache(self, adapter: Any = None, path: Mapping[str, Any] | None = None) -> Any:
+        """An empty RowCache of this backend's own kind, whose tokens are all computed with `adapter` (None = the base model).
+
+        `path`: of an answer that is computed again; its arithmetic is used where it is there.
+        """
 
     def adapter_of(self, cache: Any) -> str:
         """The sha256 of the adapter whose weights this cache is computed with, or "base": read from what computes, not asked."""
@@ -69,7 +75,8 @@ class TextBackend(Protocol):
     def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> torch.Tensor:
         """Append one token to each cache, all in one pass; logits float32 on the CPU, [rows, vocabulary].
 
-        The caches may have different adapters. The last bits depend on who is in it.
+        The caches may have different adapters. A cache that is `is_row_by_row` may be given several times: its tokens are
+        appended one behind the other. For the others the last bits depend on who is in it.
         """
 
     def log_probabilities(self, cache: Any, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
@@ -77,6 +84,9 @@ class TextBackend(Protocol):
 
     def fork(self, cache: Any, length: int) -> Any:
         """A cache of its own with the first `length` tokens; the other one stays as it is."""
+
+    def shorten(self, cache: Any, length: int) -> None:
+        """Forget what lies behind the first `length` tokens; no fork may have been made of them."""
 
     def close(self) -> None:
         """Let go of the weights."""

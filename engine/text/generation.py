@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BadOptionError, StudioError
 from engine.jobs.job import CancelToken
 from engine.models.adapters import sha256_of
+from engine.text.drafting import Drafter
 from engine.text.model import FinishReason, GenerateRequest, Sampling, TextEvent
 from engine.text.reuse import Segment, Step, append, length
 from engine.text.sampling import Sampler
@@ -57,6 +58,7 @@ class Generation:
         self.segments: list[Segment] = []
         self.path: Mapping[str, Any] = {}
         self.threads: int | None = None
+        self.replay = request.replay
         self._schedule = None if request.replay is None else self._read_schedule(request.replay)
         before = self.ids[-_CONTEXT_FOR_SPACES:] if request.continue_text else ()
         sampling = request.sampling
@@ -156,6 +158,7 @@ class Row:
         """The newest token, not in the cache yet."""
         self.tokens = 0
         self.finish_reason: FinishReason | None = None
+        self._drafter = Drafter(generation.ids)
         self._sampler = sampler
         self._detokenizer = detokenizer
         self._stop = StopText(sampling.stop)
@@ -168,12 +171,32 @@ class Row:
         """Whether it wants another step."""
         return self.finish_reason is None and self.token is not None
 
+    def draft(self) -> Sequence[int]:
+        """Guesses at the tokens behind the newest one, no more than may still come."""
+        return self._drafter.draft()[: self._limit - self.tokens - 1]
+
+    def take_drafted(self, draft: Sequence[int], logits: torch.Tensor) -> int:
+        """Choose tokens from the logits behind the newest token and behind each guess, as long as the guesses were right.
+
+        The tokens are those that would have been chosen one by one. Returns how many of the fed tokens, the newest one and the
+        guesses, are part of the answer.
+        """
+        right = 0
+        for place, values in enumerate(logits):
+            self.take(values)
+            if place == len(draft) or not self.is_live or self.token != draft[place]:
+                break
+            right += 1
+        self._drafter.learn(len(draft), right)
+        return right + 1
+
     def take(self, logits: torch.Tensor) -> None:
         """Choose the next token and hand out what it completes."""
         if self.token is not None:
             self.fed.append(self.token)
         token = self._sampler.choose(logits)
         self.token = token
+        self._drafter.push(token)
         if self._ttft_s is None:
             self._ttft_s = time.monotonic() - self.generation.started_at
         if token in self._stop_ids:

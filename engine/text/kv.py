@@ -50,6 +50,12 @@ class GrowingLayer:
         self.room, self.length = room, end
         return room.keys[:, :, :end], room.values[:, :, :end]
 
+    def shorten(self, length: int) -> None:
+        """Forget the tokens behind the first `length`; their place is free again when they were the last ones of the room."""
+        if self.room is not None and self.room.filled == self.length:
+            self.room.filled = length
+        self.length = length
+
 
 class GrowingCache:
     """All layers of one row, and the adapter that all of its tokens are computed with."""
@@ -78,4 +84,12 @@ class GrowingCache:
     def fork(self, length: int) -> Self:
         """A cache of its own with the first `length` tokens."""
         layers = [GrowingLayer(layer.room if length else None, length) for layer in self.layers]
+        return self._like(layers)
+
+    def shorten(self, length: int) -> None:
+        """Forget the tokens behind the first `length`. Nobody may have forked a longer cache from this one since they came."""
+        for layer in self.layers:
+            layer.shorten(length)
+
+    def _like(self, layers: Sequence[GrowingLayer]) -> Self:
         return type(self)(layers, self._adapter)

@@ -42,7 +42,7 @@ class LocalTextModel:
         self.languages = spec.languages
         self.context_length = context_length
         self.chat = chat
-        self._weights_bytes = backend.size_bytes
+        self._backend = backend
         self._adapters: AdapterPool[LoadedAdapter] = AdapterPool(backend.prepare_adapter)
         limit = CACHE_LIMIT_BYTES[device.kind]
         self._scheduler = Scheduler(backend, threads=device.threads, cache_limit_bytes=limit, name=spec.id)
@@ -50,7 +50,7 @@ class LocalTextModel:
     @property
     def size_bytes(self) -> int:
         """Memory of the weights and of the adapters that were used lately."""
-        return self._weights_bytes + self._adapters.size_bytes
+        return self._backend.size_bytes + self._adapters.size_bytes
 
     def generate(self, request: GenerateRequest, cancel: CancelToken) -> Iterator[TextEvent]:
         """See TextModel. Prompt ids are made and adapters are read in the caller's thread; the scheduler's only computes."""
@@ -157,23 +157,28 @@ def _unloaded() -> StudioError:
     return StudioError("The model was unloaded while writing.", key="error.model_unloading")
 
 
-def load_local(spec: ModelSpec, folder: Path, device: Device) -> LocalTextModel:
-    """Load a model folder after the same checks that users' own folders get; raises BadFileError."""
+def load_local(spec: ModelSpec, folder: Path, device: Device, prepared: Path | None = None) -> LocalTextModel:
+    """Load a model folder after the same checks that users' own folders get; raises BadFileError.
+
+    `prepared`: where forms that write faster are kept, and made in the background; None = without.
+    """
     inspect_folder(folder)
     chat = ChatFormat(folder)
     config = read_json(folder / "config.json")
-    backend = _backend(folder, config, device)
+    backend = _backend(folder, config, device, prepared)
     context = spec.context_length or config_context_length(config) or MAX_CONTEXT
     return LocalTextModel(spec, chat, backend, device=device, context_length=min(context, MAX_CONTEXT))
 
 
-def _backend(folder: Path, config: Mapping[str, Any], device: Device) -> TextBackend:
+def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> TextBackend:
     """The lightest backend that computes this model."""
-    from engine.text.llama_backend import LlamaBackend, llama_config
+    from engine.text.llama.config import llama_config
 
     plain = llama_config(config, device)
     if plain is not None:
-        return LlamaBackend(folder, plain)
+        from engine.text.llama.backend import load_llama
+
+        return load_llama(folder, plain, prepared, device.threads)
     from engine.text.transformers_backend import TransformersBackend
 
     return TransformersBackend(folder, device)

@@ -113,13 +113,25 @@ class Scheduler:
     def _round(self) -> None:
         """A turn for everybody whom somebody waits for; then, if it is its turn, something from the background."""
         waited_for = [generation for generation in self._generations if not self._is_background(generation)]
+        together = [row for generation in waited_for if self._joins(generation) for row in generation.live_rows]
         for generation in _turns(waited_for):
-            self._use_threads(generation.threads or self._threads)
-            self._guarded((generation,), self._read if generation.in_prompt else self._write, generation)
+            if generation.in_prompt or not self._joins(generation):
+                self._use_threads(generation.threads or self._threads)
+                self._guarded((generation,), self._read if generation.in_prompt else self._write, generation)
+        self._use_threads(self._threads)
+        if len(together) == 1:
+            self._guarded((together[0].generation,), self._write_ahead, together[0])
+        for first in range(0, len(together) if len(together) > 1 else 0, self._backend.max_together):
+            self._write_rows(together[first : first + self._backend.max_together])
         self._rounds += 1
         if not waited_for or self._rounds % BACKGROUND_EVERY == 0:
             self._use_threads(self._threads)
             self._background()
+
+    def _joins(self, generation: Generation) -> bool:
+        """Whether its rows are computed with others': where that changes no bit of them, and on the usual number of threads."""
+        is_usual = (generation.threads or self._threads) == self._threads and not generation.in_prompt
+        return is_usual and not generation.ended and self._backend.is_row_by_row(generation.cache)
 
     def _is_background(self, generation: Generation) -> bool:
         return generation.is_batched and self._backend.max_together > 1
@@ -141,8 +153,7 @@ class Scheduler:
         if reading and len(rows) < self._backend.max_together:
             self._guarded(reading[:1], self._read, reading[0])
         elif rows:
-            rows = rows[: self._backend.max_together]
-            self._guarded(tuple({row.generation: None for row in rows}), self._write_together, rows)
+            self._write_rows(rows[: self._backend.max_together])
 
     def _guarded(self, works: Sequence[Generation | Scoring], turn: Callable[..., None], *what: object) -> None:
         """One turn; whatever goes wrong in it is the failure of those it is for, and the others go on."""
@@ -179,14 +190,16 @@ class Scheduler:
         adapter = generation.adapter_sha256
         kept, segments = (None, []) if generation.is_replay else self._pool.find(generation.ids[:-1], adapter)
         generation.segments.extend(segments)
-        new_cache, fork = self._backend.new_cache, self._backend.fork
-        generation.cache = new_cache(generation.adapter) if kept is None else fork(kept, generation.position)
+        if kept is None:
+            generation.cache = self._backend.new_cache(generation.adapter, generation.replay)
+        else:
+            generation.cache = self._backend.fork(kept, generation.position)
         self._check_adapter(generation.cache, adapter)
 
     def _path(self, generation: Generation) -> dict[str, Any]:
         """How the rows are computed, as the backend says it is."""
         return {
-            **self._backend.facts,
+            **self._backend.facts(generation.cache),
             "threads": generation.threads or self._threads,
             "batched": self._is_background(generation),
             "segments": [list(segment) for segment in generation.segments],
@@ -208,6 +221,19 @@ class Scheduler:
                 return
             self._check_adapter(row.cache, generation.adapter_sha256)
             row.take(self._backend.step(row.cache, _token(row)))
+
+    def _write_ahead(self, row: Row) -> None:
+        """One token for the only row there is, and more where its own text lets the next ones be guessed."""
+        self._check_adapter(row.cache, row.generation.adapter_sha256)
+        draft, length = row.draft(), row.cache.length
+        tokens = [_token(row), *draft]
+        logits = self._backend.step_together([row.cache] * len(tokens), tokens)
+        fed = row.take_drafted(draft, logits)
+        if fed < len(tokens):
+            self._backend.shorten(row.cache, length + fed)
+
+    def _write_rows(self, rows: Sequence[Row]) -> None:
+        self._guarded(tuple({row.generation: None for row in rows}), self._write_together, rows)
 
     def _write_together(self, rows: Sequence[Row]) -> None:
         """One token for each of many generations' rows, in one pass."""

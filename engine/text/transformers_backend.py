@@ -143,7 +143,7 @@ class TransformersBackend:
         self.vocabulary_size = int(config.vocab_size)
         tensors = {tensor.data_ptr(): tensor.nbytes for tensor in [*self._model.parameters(), *self._model.buffers()]}
         self.size_bytes = sum(tensors.values())
-        self.facts: Mapping[str, Any] = {
+        self._facts: Mapping[str, Any] = {
             "engine": "transformers",
             "engine_version": transformers.__version__,
             "torch": torch.__version__,
@@ -163,7 +163,19 @@ class TransformersBackend:
                 terms[name] = LowRank(term.down.to(part.weight), term.up.to(part.weight))
         return TransformersAdapter(weights.sha256, terms)
 
-    def new_cache(self, adapter: TransformersAdapter | None = None) -> TransformersCache:
+    def facts(self, cache: TransformersCache) -> Mapping[str, Any]:  # noqa: ARG002  # all caches are computed in one way
+        """What a path records."""
+        return self._facts
+
+    def is_row_by_row(self, cache: TransformersCache) -> bool:  # noqa: ARG002
+        """Rows of one pass round differently from rows alone."""
+        return False
+
+    def new_cache(
+        self,
+        adapter: TransformersAdapter | None = None,
+        path: Mapping[str, Any] | None = None,  # noqa: ARG002  # there is one form only
+    ) -> TransformersCache:
         """An empty cache, computed with `adapter`."""
         return TransformersCache([GrowingLayer() for _ in range(self._layers)], adapter)
 
@@ -208,6 +220,10 @@ class TransformersBackend:
     def fork(self, cache: TransformersCache, length: int) -> TransformersCache:
         """A cache of its own with the first `length` tokens; copies nothing."""
         return cache.fork(length)
+
+    def shorten(self, cache: TransformersCache, length: int) -> None:
+        """Forget what lies behind the first `length` tokens."""
+        cache.shorten(length)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -134,7 +134,7 @@ def test_a_backend_in_another_state_than_asked_is_caught(
 ) -> None:
     backend = model._scheduler._backend
     fresh = backend.new_cache
-    monkeypatch.setattr(backend, "new_cache", lambda adapter=None: fresh(None))
+    monkeypatch.setattr(backend, "new_cache", lambda adapter=None, path=None: fresh(None))
     with pytest.raises(StudioError, match="another version of the model"):
         run(model, ask("Who are you?", adapter=adapters[0]))
     monkeypatch.undo()

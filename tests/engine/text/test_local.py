@@ -13,7 +13,7 @@ import torch
 
 from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
-from engine.text.llama_backend import LlamaBackend
+from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.reuse import length
@@ -340,6 +340,6 @@ def test_closing_ends_what_is_written_as_cancelled_and_drops_the_weights(folder:
     next(stream)
     model.close()
     assert list(stream)[-1].finish_reason == "cancelled"
-    assert backend._layers == [] if isinstance(backend, LlamaBackend) else backend._model is None  # type: ignore[attr-defined]
+    assert backend._weights is None if isinstance(backend, LlamaBackend) else backend._model is None  # type: ignore[attr-defined]
     with pytest.raises(BusyError):
         next(model.generate(ask("Late"), CancelToken()))

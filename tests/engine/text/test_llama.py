@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from engine.device import Device
 from engine.errors import BadFileError
 from engine.text.backend import TextBackend
-from engine.text.llama_backend import LlamaBackend, llama_config
+from engine.text.llama.backend import LlamaBackend, load_llama
+from engine.text.llama.config import llama_config
 from engine.text.transformers_backend import TransformersBackend
 from tests.tiny import CPU, make_model
 
@@ -28,7 +29,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 def plain(folder: Path) -> LlamaBackend:
     config = llama_config(config_of(folder), CPU)
     assert config is not None
-    return LlamaBackend(folder, config)
+    return load_llama(folder, config)
 
 
 def written(backend: TextBackend, chunks: list[list[int]]) -> torch.Tensor:

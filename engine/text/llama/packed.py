@@ -1,0 +1,95 @@
+"""Linear layers in 4 and 8 bits, as torch's own CPU kernels take them, and how weights are brought into that form.
+
+Only weights that lie on a grid of 16 values in every group of 32 are packed in 4 bits: then nothing is lost but the rounding
+of the grid itself to bfloat16. Published 4-bit weights (GGUF's Q4_0 and Q4_1) are of that kind, however they were unpacked since.
+Each row of a product is computed alone, whatever rows are beside it. Knows tensors; knows no model and no file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+
+GROUP = 32
+"""Weights that share a scale and a zero point."""
+_LEVELS = 15
+_TOLERANCE = 2.0**-7
+"""How far a weight may lie from its grid, as a share of the largest weight of its group: twice bfloat16's rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed4:
+    """Weights of 4 bits; each group has a scale and a zero point."""
+
+    weight: torch.Tensor
+    """uint8, in the order that this CPU's kernel reads."""
+    scales: torch.Tensor
+    """bfloat16 [in / 32, out, 2]: scale and zero point."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both."""
+        return self.weight.nbytes + self.scales.nbytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [rows, in] → float32 [rows, out], by way of bfloat16."""
+        y: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), self.weight, GROUP, self.scales)
+        return y.float()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed8:
+    """Weights of 8 bits; each output has a scale."""
+
+    weight: torch.Tensor
+    """int8 [out, in]."""
+    scales: torch.Tensor
+    """bfloat16 [out]."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both."""
+        return self.weight.nbytes + self.scales.nbytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [rows, in] → float32 [rows, out], by way of bfloat16."""
+        y: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), self.weight, self.scales)
+        return y.float()
+
+
+Weight: TypeAlias = torch.Tensor | Packed4 | Packed8
+"""A linear layer without bias; as a tensor, float32 [out, in]."""
+
+
+def apply(weight: Weight, x: torch.Tensor) -> torch.Tensor:
+    """x [rows, in] through the layer: float32 [rows, out]."""
+    return F.linear(x, weight) if isinstance(weight, torch.Tensor) else weight(x)
+
+
+def pack4(weight: torch.Tensor) -> Packed4 | None:
+    """Weights [out, in] in 4 bits, or None when they do not lie on a grid of 16 values in each group."""
+    out, width = weight.shape
+    if width % GROUP or out % 16:  # the kernel's own limits
+        return None
+    groups = weight.float().view(out, width // GROUP, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    scale = (high - low) / _LEVELS
+    levels = ((groups - low) / scale.clamp_min(1e-12)).round()
+    far = (levels * scale + low - groups).abs().amax(-1)
+    if bool((far > _TOLERANCE * groups.abs().amax(-1)).any()):
+        return None
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32).view(out, width).contiguous(), 1)
+    # The kernel computes (level - 8) x scale + zero point.
+    pairs = torch.cat([scale, low + 8 * scale], -1)
+    return Packed4(packed, pairs.transpose(0, 1).contiguous().bfloat16())
+
+
+def pack8(weight: torch.Tensor) -> Packed8:
+    """Weights [out, in] rounded to 8 bits."""
+    weight = weight.float()
+    scales = (weight.abs().amax(1) / 127).clamp_min(1e-9).bfloat16()
+    levels = (weight / scales.float()[:, None]).round().clamp(-127, 127)
+    return Packed8(levels.to(torch.int8), scales)

@@ -1,0 +1,128 @@
+"""A Llama model's float32 weights from its folder, fused as they are computed, and an adapter fused in the same way.
+
+Knows files and shapes; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.models.adapters import LoraWeights
+from engine.text.llama.blocks import LINEARS, Layer, Terms
+from engine.text.llama.config import LlamaConfig
+from engine.text.llama.packed import Weight
+from engine.text.lora import LowRank, does_not_fit, fuse
+from engine.text.tensors import TensorReader
+
+MIN_RANK = 2
+"""A compiled piece takes terms of any rank from this on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaWeights:
+    """All of a model in float32. A tied head is the embedding itself."""
+
+    embedding: torch.Tensor
+    layers: tuple[Layer, ...]
+    norm: torch.Tensor
+    head: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors, each counted once."""
+        tensors = {id(tensor): tensor.nbytes for tensor in (self.embedding, self.norm, self.head)}
+        return sum(tensors.values()) + sum(layer_bytes(layer) for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaAdapter:
+    """A LoRA adapter as this backend computes it; implements engine.text.lora.LoadedAdapter."""
+
+    sha256: str
+    layers: tuple[Terms, ...]
+    pieces: tuple[tuple[torch.Tensor, ...], ...]
+    """The same for each pair of neighbouring blocks, as a compiled piece takes them; they share the memory of `layers`."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of its terms."""
+        terms = [getattr(layer, name) for layer in self.layers for name in LINEARS]
+        return sum(term.size_bytes for term in terms if term is not None)
+
+
+def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
+    """Read a checked folder. Raises SafetensorError, OSError, or ValueError when the weights do not fit the config."""
+    read = TensorReader(folder)
+    embedding = read("model.embed_tokens.weight", config.vocabulary, config.hidden)
+    return LlamaWeights(
+        embedding,
+        tuple(_layer(read, number, config) for number in range(config.layers)),
+        read("model.norm.weight", config.hidden),
+        embedding if config.is_tied else read("lm_head.weight", config.vocabulary, config.hidden),
+    )
+
+
+def fuse_adapter(weights: LoraWeights, config: LlamaConfig) -> LlamaAdapter:
+    """The adapter's terms, fused as the layers are. Raises BadFileError when it is of another model."""
+    places = [_places(number, config) for number in range(config.layers)]
+    known = {name for layer in places for modules, _ in layer for name, _ in modules}
+    unknown = sorted(set(weights.modules) - known)
+    if unknown:
+        raise does_not_fit(f"it has no layer {unknown[0]}")
+    layers = tuple(Terms(*(fuse(weights, modules, width) for modules, width in layer)) for layer in places)
+    return LlamaAdapter(weights.sha256, layers, _pieces(layers, config))
+
+
+def _pieces(layers: Sequence[Terms], config: LlamaConfig) -> tuple[tuple[torch.Tensor, ...], ...]:
+    """What lies between two attentions, in the order of LINEARS: (down, up) each. What the adapter has none for is zero."""
+    nothing = [LowRank(torch.zeros(MIN_RANK, width), torch.zeros(MIN_RANK, out)) for width, out in linear_sizes(config)]
+
+    def term(number: int, place: int) -> LowRank:
+        name = LINEARS[place]
+        found: LowRank | None = getattr(layers[number + 1 if name == "qkv" else number], name)
+        return nothing[place] if found is None else found.at_least(MIN_RANK)
+
+    pairs = ([term(number, place) for place in range(len(LINEARS))] for number in range(len(layers) - 1))
+    return tuple(tuple(tensor for pair in terms for tensor in (pair.down, pair.up)) for terms in pairs)
+
+
+def linear_sizes(config: LlamaConfig) -> list[tuple[int, int]]:
+    """Inputs and outputs of a block's four fused layers, in the order of LINEARS."""
+    return [(width, sum(out for _, out in modules)) for modules, width in _places(0, config)]
+
+
+def layer_bytes(layer: Layer) -> int:
+    """Memory of a block's weights."""
+    weights: tuple[Weight, ...] = (layer.attention_norm, layer.mlp_norm, *(getattr(layer, name) for name in LINEARS))
+    return sum(weight.nbytes for weight in weights)
+
+
+def _places(number: int, config: LlamaConfig) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
+    """Of a block's four fused layers, in the order of LINEARS: (names and outputs of what is fused, inputs)."""
+    prefix = f"model.layers.{number}."
+    query, key_value = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+    qkv = ((f"{attention}q_proj", query), (f"{attention}k_proj", key_value), (f"{attention}v_proj", key_value))
+    gate_up = ((f"{mlp}gate_proj", config.intermediate), (f"{mlp}up_proj", config.intermediate))
+    return (
+        (qkv, config.hidden),
+        (((f"{attention}o_proj", config.hidden),), query),
+        (gate_up, config.hidden),
+        (((f"{mlp}down_proj", config.hidden),), config.intermediate),
+    )
+
+
+def _layer(read: TensorReader, number: int, config: LlamaConfig) -> Layer:
+    """A block's weights, fused as `_places` says."""
+    prefix = f"model.layers.{number}."
+    parts = [[read(f"{name}.weight", out, width) for name, out in modules] for modules, width in _places(number, config)]
+    fused = dict(zip(LINEARS, (torch.cat(part) if len(part) > 1 else part[0] for part in parts), strict=True))
+    return Layer(
+        attention_norm=read(f"{prefix}input_layernorm.weight", config.hidden),
+        mlp_norm=read(f"{prefix}post_attention_layernorm.weight", config.hidden),
+        **fused,
+    )

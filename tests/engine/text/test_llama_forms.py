@@ -1,0 +1,241 @@
+"""Packed and compiled forms of a model compute what its float32 weights do, and each writes the same text again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.jobs.job import CancelToken
+from engine.jobs.process import start_child
+from engine.models.adapters import AdapterRef, load_lora
+from engine.text.drafting import Drafter
+from engine.text.llama.backend import LlamaBackend, load_llama
+from engine.text.llama.config import llama_config
+from engine.text.llama.forms import COMPILED, FLOAT32, PACKED, WEIGHTS, key_of_machine, read_facts
+from engine.text.llama.packed import GROUP, Packed4, apply, pack4, pack8
+from engine.text.llama.prepare import prepare
+from engine.text.llama.preparing import JOB, MODULE
+from engine.text.local import LocalTextModel, load_local
+from engine.text.model import GenerateRequest, Message, Sampling
+from tests.tiny import CPU, LINEARS, make_adapter, make_model, tiny_spec
+
+IDS = [5, 9, 200, 31, 7, 7, 120, 64, 3, 18, 77, 250]
+TEXT = "The lamp burns. The lamp burns low. The lamp"
+
+
+def on_grid(weight: torch.Tensor) -> torch.Tensor:
+    """The nearest weights that 4 bits in groups can hold."""
+    groups = weight.float().view(len(weight), -1, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    scale = (high - low) / 15
+    return (((groups - low) / scale).round() * scale + low).view(weight.shape)
+
+
+def make_packable(folder: Path, layers: int = 3) -> Path:
+    """A tiny model whose linear layers lie on the grid, in bfloat16 as a converted GGUF is."""
+    make_model(folder, num_hidden_layers=layers)
+    weights = load_file(folder / "model.safetensors")
+    packed = {name: on_grid(weight) if name.split(".")[-2] in LINEARS else weight for name, weight in weights.items()}
+    save_file({name: weight.bfloat16() for name, weight in packed.items()}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_packable(tmp_path_factory.mktemp("packable") / "model")
+
+
+@pytest.fixture(scope="module")
+def prepared(folder: Path) -> Path:
+    place = folder.parent / "prepared"
+    # In a process of its own, as always: the compiler leaves much behind.
+    child = start_child(MODULE, place / JOB, {"folder": str(folder), "prepared": str(place), "threads": 1})
+    while child.is_alive:
+        time.sleep(0.2)
+    assert child.exit_code == 0, (place / JOB / "child.log").read_text()
+    # Which form is fastest on so small a model is chance; here all of them are to be used.
+    path = place / key_of_machine() / "facts.json"
+    facts = json.loads(path.read_text())
+    facts["tokens_per_s"] = dict.fromkeys(facts["tokens_per_s"], 1.0)
+    path.write_text(json.dumps(facts))
+    return place
+
+
+@pytest.fixture(scope="module")
+def backend(folder: Path, prepared: Path) -> LlamaBackend:
+    config = llama_config(json.loads((folder / "config.json").read_text()), CPU)
+    assert config is not None
+    return load_llama(folder, config, prepared)
+
+
+@pytest.fixture
+def model(folder: Path, prepared: Path) -> Iterator[LocalTextModel]:
+    loaded = load_local(tiny_spec(folder), folder, CPU, prepared)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="module")
+def adapter(folder: Path) -> AdapterRef:
+    return make_adapter(folder, folder.parent / "adapter", targets=("q_proj", "v_proj", "down_proj"))
+
+
+def forms() -> list[str]:
+    """A form that is not there fails its tests, except for the compiled one on a machine without a compiler."""
+    return [PACKED, *([COMPILED] if shutil.which("g++") else [])]
+
+
+def logits(backend: LlamaBackend, form: str, adapter: AdapterRef | None = None) -> torch.Tensor:
+    loaded = None if adapter is None else backend.prepare_adapter(load_lora(adapter.folder))
+    cache = backend.new_cache(loaded, {"dtype": form})
+    assert backend.facts(cache)["dtype"] == form
+    backend.prefill(cache, IDS[:4])
+    return torch.stack([backend.step(cache, token) for token in IDS[4:]])
+
+
+def write(model: LocalTextModel, request: GenerateRequest) -> tuple[str, dict[str, object]]:
+    events = list(model.generate(request, CancelToken()))
+    path = events[-1].path
+    assert path is not None
+    return "".join(event.delta for event in events), dict(path)
+
+
+def request(**sampling: float) -> GenerateRequest:
+    settings = {"temperature": 0.0, "repetition_penalty": 1.0, "max_new_tokens": 60, **sampling}
+    return GenerateRequest((Message("user", TEXT),), Sampling(**settings), (3,))  # type: ignore[arg-type]
+
+
+def test_weights_on_a_grid_lose_only_its_rounding_and_others_are_left_alone() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(64, 96)
+    assert pack4(weight) is None
+    assert pack4(torch.randn(64, 100)) is None
+    packed = pack4(on_grid(weight).bfloat16())
+    assert isinstance(packed, Packed4)
+    torch.testing.assert_close(apply(packed, torch.eye(96)).T, on_grid(weight), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(apply(pack8(weight), torch.eye(96)).T, weight, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("form", forms())
+def test_packed_logits_are_near_those_of_float32(backend: LlamaBackend, form: str, adapter: AdapterRef) -> None:
+    plain = logits(backend, FLOAT32)
+    assert (logits(backend, form) - plain).abs().mean() < 0.06 * plain.abs().mean()
+    adapted = logits(backend, FLOAT32, adapter)
+    assert (logits(backend, form, adapter) - adapted).abs().mean() < 0.06 * (adapted - plain).abs().mean()
+
+
+@pytest.mark.parametrize("form", forms())
+def test_rows_come_out_the_same_alone_and_beside_others(backend: LlamaBackend, form: str, adapter: AdapterRef) -> None:
+    loaded = backend.prepare_adapter(load_lora(adapter.folder))
+    alone, together = ([backend.new_cache(which, {"dtype": form}) for which in (None, loaded, None)] for _ in range(2))
+    for number, pair in enumerate(zip(alone, together, strict=True)):
+        for cache in pair:
+            backend.prefill(cache, IDS[: 2 + number])
+    for token in IDS[6:9]:
+        expected = [backend.step(cache, token) for cache in alone]
+        for row, other in zip(backend.step_together(together, [token] * 3), expected, strict=True):
+            torch.testing.assert_close(row, other, rtol=1e-3, atol=1e-3)
+    plain = [backend.new_cache(None, {"dtype": form}) for _ in range(4)]
+    assert all(backend.is_row_by_row(cache) for cache in plain)
+    rows = backend.step_together(plain, IDS[:4])
+    expected = [backend.step(backend.new_cache(None, {"dtype": form}), token) for token in IDS[:4]]
+    assert torch.equal(rows, torch.stack(expected))
+
+
+@pytest.mark.parametrize("form", forms())
+def test_tokens_of_one_row_at_once_are_those_of_one_by_one(backend: LlamaBackend, form: str) -> None:
+    one, several = (backend.new_cache(None, {"dtype": form}) for _ in range(2))
+    expected = torch.stack([backend.step(one, token) for token in IDS])
+    backend.step_together([several] * 5, IDS[:5])
+    backend.shorten(several, 3)
+    assert torch.equal(backend.step_together([several] * len(IDS[3:]), IDS[3:]), expected[3:])
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.6}, {"repetition_penalty": 1.3}, {"max_new_tokens": 7}])
+def test_guessed_tokens_change_no_text(
+    model: LocalTextModel, monkeypatch: pytest.MonkeyPatch, sampling: dict[str, float]
+) -> None:
+    guessed: list[int] = []
+    draft = Drafter.draft
+
+    def counted(self: Drafter) -> object:
+        found = draft(self) or [7, 7, 7]  # wrong ones too
+        guessed.append(len(found))
+        return found
+
+    monkeypatch.setattr(Drafter, "draft", counted)
+    text, path = write(model, request(**sampling))
+    assert path["dtype"] in (PACKED, COMPILED)
+    assert sum(guessed) > 0
+    monkeypatch.setattr(Drafter, "draft", lambda self: ())
+    assert write(model, request(**sampling))[0] == text
+
+
+def test_an_answer_is_written_again_in_its_own_form(folder: Path, prepared: Path, model: LocalTextModel) -> None:
+    again = {}
+    plain = load_local(tiny_spec(folder), folder, CPU)
+    try:
+        again[FLOAT32] = write(plain, request(temperature=0.8))
+    finally:
+        plain.close()
+    again["packed"] = write(model, request(temperature=0.8))
+    assert again[FLOAT32][1]["dtype"] == FLOAT32 != again["packed"][1]["dtype"]
+    for text, path in again.values():
+        asked = request(temperature=0.8)
+        assert write(model, GenerateRequest(asked.messages, asked.sampling, asked.seeds, replay=path)) == (text, path)
+
+
+def test_damaged_files_cost_speed_only(folder: Path, prepared: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "prepared"
+    shutil.copytree(prepared, copy)
+    (copy / key_of_machine() / WEIGHTS).write_bytes(b"none of it")
+    model = load_local(tiny_spec(folder), folder, CPU, copy)
+    try:
+        assert write(model, request())[1]["dtype"] == FLOAT32
+    finally:
+        model.close()
+
+
+def test_other_weights_are_prepared_anew(folder: Path, prepared: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    os.utime(other / "model.safetensors", ns=(0, 0))
+    assert read_facts(folder, prepared) is not None
+    assert read_facts(other, prepared) is None
+
+
+def test_a_model_is_prepared_while_it_writes_even_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_packable(tmp_path / "model", layers=2)
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    model = load_local(tiny_spec(folder), folder, CPU, tmp_path / "prepared")
+    try:
+        assert write(model, request())[1]["dtype"] == FLOAT32
+        deadline = time.monotonic() + 180
+        while read_facts(folder, tmp_path / "prepared") is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        facts = read_facts(folder, tmp_path / "prepared")
+        assert facts is not None
+        assert set(facts["tokens_per_s"]) == {FLOAT32, PACKED}
+    finally:
+        model.close()
+
+
+def test_weights_that_cannot_be_packed_are_looked_at_once(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    facts = prepare(folder, tmp_path / "prepared", 1)
+    assert facts is not None
+    assert set(facts["tokens_per_s"]) == {FLOAT32}
+    assert read_facts(folder, tmp_path / "prepared") == facts
+    model = load_local(tiny_spec(folder), folder, CPU, tmp_path / "prepared")
+    try:
+        assert model._backend.preparing is None  # type: ignore[attr-defined]
+        assert write(model, request())[1]["dtype"] == FLOAT32
+    finally:
+        model.close()
