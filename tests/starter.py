@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from engine.device import choose_device
@@ -15,6 +16,8 @@ from engine.jobs.job import CancelToken
 from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, load_catalog
 from engine.models.fetch import fetch
 from engine.models.store import ModelStore
+from engine.text.llama.forms import read_facts
+from engine.text.llama.preparing import prepare_in_child
 from engine.text.local import LocalTextModel, load_local
 
 CATALOG_PATH = Path(__file__).resolve().parent.parent / "assets" / "models.yaml"
@@ -26,7 +29,7 @@ def starter_catalog() -> Catalog:
 
 
 def starter_models() -> Path:
-    """The models folder with both starters installed; fetches what is missing (200 MB, once)."""
+    """The models folder with both starters installed and the text model prepared; fetches what is missing (200 MB, once)."""
     root = os.environ.get("TASTEMAKER_TEST_CACHE")
     folder = (Path(root) if root else Path.home() / ".cache" / "tastemaker-tests") / "models"
     store, catalog = ModelStore(folder), starter_catalog()
@@ -35,10 +38,13 @@ def starter_models() -> Path:
         if store.state(spec) != "installed":
             with tempfile.TemporaryDirectory() as job_dir:
                 fetch(spec, store, Path(job_dir), lambda event: None, CancelToken())
+    text = catalog.get(STARTER_TEXT_ID)
+    if read_facts(store.path(text), store.prepared_path(text)) is None:
+        prepare_in_child(store.path(text), store.prepared_path(text), choose_device("cpu").threads, threading.Event())
     return folder
 
 
 def starter_text_model(device: str = "cpu") -> LocalTextModel:
     """The starter text model, loaded; the caller closes it."""
-    spec = starter_catalog().get(STARTER_TEXT_ID)
-    return load_local(spec, ModelStore(starter_models()).path(spec), choose_device(device))
+    spec, store = starter_catalog().get(STARTER_TEXT_ID), ModelStore(starter_models())
+    return load_local(spec, store.path(spec), choose_device(device), store.prepared_path(spec))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,17 @@ class ChatFormat:
             if piece:
                 ids.extend(tokenizer.encode(piece, add_special_tokens=False).ids)
         return ids
+
+    def common_length(self, messages: tuple[Message, ...], ids: Sequence[int]) -> int:
+        """How many of a prompt's `ids` belong to its system message alone: another conversation may begin with the same ones."""
+        if len(messages) < 2 or messages[0].role != "system":
+            return 0
+        try:
+            alone = self.encode(messages[:1])
+        except TemplateError:  # a template that wants a user's message
+            return 0
+        same = [one == other for one, other in zip(alone, ids, strict=False)]
+        return same.index(False) if False in same else len(same)
 
     @cached_property
     def _typed(self) -> Tokenizer:

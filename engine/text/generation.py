@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from engine.text.lora import LoadedAdapter
 
+_WORTH_SHARING = 32
+"""Tokens; reading so few takes hardly longer than beginning another chunk."""
 _CONTEXT_FOR_SPACES = 6
 """Prompt tokens a detokenizer looks back on when it goes on in the middle of an answer."""
 
@@ -41,11 +43,13 @@ class Generation:
         decode: Decode,
         stop_ids: frozenset[int],
         adapter: LoadedAdapter | None = None,
+        common: int = 0,
     ) -> None:
-        """`ids`: the request's prompt. `adapter`: the request's, loaded. Raises BadOptionError when `replay` is of another prompt
-        or another adapter.
+        """`ids`: the request's prompt, of which `common` tokens may begin other conversations too. `adapter`: the request's,
+        loaded. Raises BadOptionError when `replay` is of another prompt or another adapter.
         """
         self.ids = list(ids)
+        self._common = common if common >= _WORTH_SHARING else 0
         self.adapter = adapter
         self.adapter_sha256 = sha256_of(request.adapter)
         """What was asked for; what computes is asked of the backend and compared with it."""
@@ -101,7 +105,9 @@ class Generation:
                 if done < passed + count:
                     return (kind, count if kind == "prefill" else 1)
                 passed += count
-        count = min(len(self.ids) - 1 - done, chunk)
+        # A chunk is reused whole or not at all, so what other conversations may begin with ends one.
+        end = self._common if done < self._common else len(self.ids) - 1
+        count = min(end - done, chunk)
         return ("prefill", count) if count > 1 else ("decode", 1)
 
     def advance(self, kind: Step, count: int) -> None:

@@ -65,6 +65,7 @@ class LocalTextModel:
             decode=self._decode,
             stop_ids=self.chat.stop_ids,
             adapter=self._adapters.get(request.adapter),
+            common=self.chat.common_length(request.messages, ids),
         )
         return self._events(generation)
 

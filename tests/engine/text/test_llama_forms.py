@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.jobs.job import CancelToken
-from engine.jobs.process import start_child
 from engine.models.adapters import AdapterRef, load_lora
 from engine.text.drafting import Drafter
+from engine.text.llama import preparing
 from engine.text.llama.backend import LlamaBackend, load_llama
 from engine.text.llama.config import llama_config
 from engine.text.llama.forms import COMPILED, FLOAT32, PACKED, WEIGHTS, key_of_machine, read_facts
 from engine.text.llama.packed import GROUP, Packed4, apply, pack4, pack8
 from engine.text.llama.prepare import prepare
-from engine.text.llama.preparing import JOB, MODULE
 from engine.text.local import LocalTextModel, load_local
 from engine.text.model import GenerateRequest, Message, Sampling
 from tests.tiny import CPU, LINEARS, make_adapter, make_model, tiny_spec
@@ -57,10 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(folder: Path) -> Path:
     place = folder.parent / "prepared"
     # In a process of its own, as always: the compiler leaves much behind.
-    child = start_child(MODULE, place / JOB, {"folder": str(folder), "prepared": str(place), "threads": 1})
-    while child.is_alive:
-        time.sleep(0.2)
-    assert child.exit_code == 0, (place / JOB / "child.log").read_text()
+    assert preparing.prepare_in_child(folder, place, 1, threading.Event()), (place / "job" / "child.log").read_text()
     # Which form is fastest on so small a model is chance; here all of them are to be used.
     path = place / key_of_machine() / "facts.json"
     facts = json.loads(path.read_text())
@@ -129,7 +126,11 @@ def test_packed_logits_are_near_those_of_float32(backend: LlamaBackend, form: st
     plain = logits(backend, FLOAT32)
     assert (logits(backend, form) - plain).abs().mean() < 0.06 * plain.abs().mean()
     adapted = logits(backend, FLOAT32, adapter)
-    assert (logits(backend, form, adapter) - adapted).abs().mean() < 0.06 * (adapted - plain).abs().mean()
+    assert (
+        (logits(backend, form, adapter) - adapted).abs().mean()
+        < 0.06 * adapted.abs().mean()
+        < 0.2 * (adapted - plain).abs().mean()
+    )
 
 
 @pytest.mark.parametrize("form", forms())
@@ -214,6 +215,7 @@ def test_other_weights_are_prepared_anew(folder: Path, prepared: Path, tmp_path:
 def test_a_model_is_prepared_while_it_writes_even_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_packable(tmp_path / "model", layers=2)
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setattr(preparing, "DELAY_S", 0.0)
     model = load_local(tiny_spec(folder), folder, CPU, tmp_path / "prepared")
     try:
         assert write(model, request())[1]["dtype"] == FLOAT32

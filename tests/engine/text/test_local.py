@@ -206,6 +206,32 @@ def test_a_next_turn_computes_only_what_is_new(model: LocalTextModel) -> None:
     assert new < second.prompt_tokens / 3
 
 
+def test_conversations_with_the_same_system_message_share_what_was_computed_of_it(
+    model: LocalTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, computed = model._scheduler._backend, [0]
+    prefill = backend.prefill
+
+    def counted(cache: Any, ids: Any) -> None:
+        computed[0] += len(ids)
+        prefill(cache, ids)
+
+    monkeypatch.setattr(backend, "prefill", counted)
+    system = Message("system", "You answer in one short sentence and never use the letter e. " * 3)
+    found = []
+    for prompt in ("What is rain?", "Where do ships go at night?"):
+        request = GenerateRequest((system, Message("user", prompt)), Sampling(max_new_tokens=4), (1,))
+        computed[0] = 0
+        _, end = run(model, request)
+        found.append((computed[0], end))
+    (first, one), (second, other) = found
+    assert first > other.prompt_tokens - 100 > 100
+    assert second < 100
+    assert one.path is not None and other.path is not None
+    assert other.path["segments"][0] == one.path["segments"][0]
+    assert run(model, GenerateRequest(request.messages, request.sampling, (1,), replay=other.path))[0] == run(model, request)[0]
+
+
 def test_replay_of_a_chat_with_reuse_beside_another_chat_is_identical(model: LocalTextModel) -> None:
     stop = threading.Event()
 
