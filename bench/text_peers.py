@@ -231,6 +231,34 @@ def together(chats: int, tokens: int) -> dict[str, float]:
     return {"tokens_per_s": chats * tokens / took, "first_s": statistics.mean(firsts)}
 
 
+def guessing(runs: int, tokens: int = 96) -> tuple[float, bool]:
+    """Summing up documents with guesses: how many times as fast an answer is written (median), and if it is the same."""
+    from bench.summary.evaluation_set import examples
+    from engine.jobs.job import CancelToken
+    from engine.text.drafting import Drafter
+    from engine.text.model import GenerateRequest, Message, Sampling
+
+    model = starter_text_model()
+    greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=tokens)
+    draft = Drafter.draft
+    ratios, is_same = [], True
+    for example in examples("dev", "en")[:runs]:
+        ask = (Message("system", "Summarise the text in a few sentences."), Message("user", example.text[:4000]))
+        times, texts = [], []
+        for guess in (lambda self: (), draft):
+            Drafter.draft = guess  # type: ignore[method-assign]
+            events = list(model.generate(GenerateRequest(ask, greedy), CancelToken()))
+            start = time.perf_counter()
+            events = list(model.generate(GenerateRequest(ask, greedy), CancelToken()))
+            times.append(time.perf_counter() - start - (events[-1].ttft_s or 0.0))
+            texts.append("".join(event.delta for event in events))
+        Drafter.draft = draft  # type: ignore[method-assign]
+        ratios.append(times[0] / times[1])
+        is_same = is_same and texts[0] == texts[1]
+    model.close()
+    return statistics.median(ratios), is_same
+
+
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,6 +290,8 @@ def main() -> None:
             print(f"{length:6} {name:24} prefill {prefill:7.1f} tok/s   decode {decode:6.1f} tok/s")
     rows = [together(8, 32) for _ in range(asked.runs)]
     rate, first = (statistics.median(row[key] for row in rows) for key in ("tokens_per_s", "first_s"))
+    ratio, is_same = guessing(2 * asked.runs)
+    print(f"summing up with guesses: {ratio:.2f} x as fast as without, {'the same texts' if is_same else 'OTHER TEXTS'}")
     print(f"8 chats together: {rate:.1f} tok/s in all, first token after {first:.2f} s on average")
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 LONGEST: Final = 10
-"""Tokens guessed at once. Each costs about a fifth of a step."""
+"""Tokens guessed at once. Each costs a fifth of a step, behind a long prompt a third."""
 _FIRST: Final = 4
-_KEY_LENGTHS: Final = (3, 2)
+_KEY_LENGTHS: Final = (4, 3)
 """Tokens that two places must share; more of them are surer."""
 _PAUSE: Final = 8
 """Tokens without guesses after a guess of which nothing was right, doubled each time."""
@@ -21,7 +21,7 @@ _LONGEST_PAUSE: Final = 128
 
 
 class Drafter:
-    """The tokens of one row so far, and where each pair and triple of them was last."""
+    """The tokens of one row so far, and where each three and four of them were last."""
 
     def __init__(self, ids: Iterable[int]) -> None:
         self._ids: list[int] = []
