@@ -219,8 +219,11 @@ class Scheduler:
         for row in generation.live_rows:
             if generation.cancel.cancelled or generation.abandoned:
                 return
-            self._check_adapter(row.cache, generation.adapter_sha256)
-            row.take(self._backend.step(row.cache, _token(row)))
+            self._write_row(row)
+
+    def _write_row(self, row: Row) -> None:
+        self._check_adapter(row.cache, row.generation.adapter_sha256)
+        row.take(self._backend.step(row.cache, _token(row)))
 
     def _write_ahead(self, row: Row) -> None:
         """One token for the only row there is, and more where its own text lets the next ones be guessed."""
@@ -237,9 +240,18 @@ class Scheduler:
 
     def _write_together(self, rows: Sequence[Row]) -> None:
         """One token for each of many generations' rows, in one pass."""
-        for row in rows:
-            self._check_adapter(row.cache, row.generation.adapter_sha256)
-        logits = self._backend.step_together([row.cache for row in rows], [_token(row) for row in rows])
+        lengths = [row.cache.length for row in rows]
+        try:
+            for row in rows:
+                self._check_adapter(row.cache, row.generation.adapter_sha256)
+            logits = self._backend.step_together([row.cache for row in rows], [_token(row) for row in rows])
+        except Exception:
+            # Whoever it is the fault of shall fail alone, and memory that was short for all may do for each.
+            logger.exception("a pass of %d rows failed; each goes alone", len(rows))
+            for row, length in zip(rows, lengths, strict=True):
+                self._backend.shorten(row.cache, length)
+                self._guarded((row.generation,), self._write_row, row)
+            return
         for row, values in zip(rows, logits, strict=True):
             self._guarded((row.generation,), row.take, values)
 

@@ -13,6 +13,7 @@ import torch
 
 from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.text.drafting import Drafter
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
@@ -298,11 +299,11 @@ def test_logits_of_the_growing_cache_are_those_of_one_pass(model: LocalTextModel
 class FailingBackend:
     """Fails at the step where it is told to; otherwise says one token after another."""
 
-    vocabulary_size, size_bytes, max_together = 300, 10, 1
-    facts: dict[str, Any] = {"engine": "failing"}
+    vocabulary_size, size_bytes, max_together = 300, 10, 4
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, joins: bool) -> None:
         self.error = error
+        self.joins = joins
         self.closed = False
 
     class Cache:
@@ -312,7 +313,13 @@ class FailingBackend:
     def prepare_adapter(self, weights: Any) -> Any:
         raise AssertionError("nobody asked for one")
 
-    def new_cache(self, adapter: Any = None) -> Cache:
+    def facts(self, cache: Cache) -> dict[str, Any]:
+        return {"engine": "failing"}
+
+    def is_row_by_row(self, cache: Cache) -> bool:
+        return self.joins
+
+    def new_cache(self, adapter: Any = None, path: Any = None) -> Cache:
         return self.Cache()
 
     def adapter_of(self, cache: Cache) -> str:
@@ -327,6 +334,12 @@ class FailingBackend:
         cache.length += 1
         return torch.eye(300)[40]
 
+    def step_together(self, caches: Any, ids: Any) -> torch.Tensor:
+        return torch.stack([self.step(cache, token) for cache, token in zip(caches, ids, strict=True)])
+
+    def shorten(self, cache: Cache, length: int) -> None:
+        cache.length = length
+
     def fork(self, cache: Cache, length: int) -> Cache:
         fork = self.Cache()
         fork.length = length
@@ -340,10 +353,14 @@ class FailingBackend:
     ("error", "kind"),
     [(RuntimeError("CUDA out of memory. Tried"), BusyError), (MemoryError(), BusyError), (RuntimeError("shape"), StudioError)],
 )
-def test_one_failure_is_said_and_the_others_go_on(folder: Path, error: Exception, kind: type[StudioError]) -> None:
+@pytest.mark.parametrize("joins", [False, True])
+def test_one_failure_is_said_and_the_others_go_on(
+    folder: Path, error: Exception, kind: type[StudioError], joins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from engine.text.chat import ChatFormat
 
-    backend = FailingBackend(error)
+    monkeypatch.setattr(Drafter, "draft", lambda self: ())
+    backend = FailingBackend(error, joins=joins)
     model = LocalTextModel(tiny_spec(folder), ChatFormat(folder), backend, device=CPU, context_length=512)
     try:
         fine = model.generate(ask("x" * 80, sampling=many(max_new_tokens=300)), CancelToken())
