@@ -39,6 +39,7 @@ from engine.services.preferences import PreferencesService
 from engine.services.restore import apply_staged
 from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
+from engine.services.speed import SpeedService
 from engine.services.summarizing import SummaryParts
 from engine.services.summary import SummaryService
 from engine.services.summary_documents import DocumentFiles
@@ -160,6 +161,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
             library=LibraryService(database, files),
             exports=ExportService(database, stores, exports_dir=settings.exports_dir, tmp_dir=settings.tmp_dir),
             models=model_service,
+            speed=SpeedService(text_host, model_service.default),
             datasets=datasets,
             training=training,
             adapters=adapters,

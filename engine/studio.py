@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.services.library import LibraryService
     from engine.services.models import ModelService
     from engine.services.preferences import PreferencesService
+    from engine.services.speed import SpeedService
     from engine.services.summary import SummaryService
     from engine.services.taste import TasteService
     from engine.services.text import TextService
@@ -41,6 +42,7 @@ class Studio:
     library: LibraryService
     exports: ExportService
     models: ModelService
+    speed: SpeedService
     datasets: DatasetService
     training: TrainingService
     adapters: AdapterService

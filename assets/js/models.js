@@ -12,6 +12,8 @@ Tastemaker.widgets.models = (host) => {
   let view = null;
   let timer = null;
   let checking = null; // the model whose files are being read again
+  let speed = null; // the newest measurement
+  let isMeasuring = false;
 
   // ------------------------------------------------------------ parts
 
@@ -57,10 +59,26 @@ Tastemaker.widgets.models = (host) => {
       h("div", { class: `tm-progress${part > 0.9 ? " is-full" : ""}`, role: "meter", "aria-label": label, "aria-valuenow": Math.round(part * 100), "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { style: `width:${part * 100}%` })));
   }
 
+  /** A figure takes seconds and the machine's whole strength, so it is measured only when somebody asks. */
+  function measure() {
+    isMeasuring = true;
+    draw();
+    ask("measure").then((answer) => { speed = answer.speed; }).catch(() => null).finally(() => { isMeasuring = false; draw(); });
+  }
+
+  function speedometer() {
+    const said = speed && !isMeasuring ? [
+      h("p", { class: "mo-rates" }, h("span", {}, h("strong", {}, String(speed.write_tokens_per_s)), ` ${t("models.speed.writes")}`), h("span", {}, h("strong", {}, String(speed.read_tokens_per_s)), ` ${t("models.speed.reads")}`)),
+      h("p", { class: "tm-small" }, [speed.name, speed.form, t("models.speed.first", { n: speed.first_token_s, tokens: speed.prompt_tokens })].filter(Boolean).join(" · ")),
+    ] : [];
+    const label = isMeasuring ? t("models.speed.measuring") : speed ? t("models.speed.again") : t("models.speed.measure");
+    return h("div", { class: "mo-speed", "aria-live": "polite" }, said, h("button", { class: "tm-link tm-small", id: "models-measure", type: "button", disabled: isMeasuring, title: t("models.speed.note"), onclick: measure }, label));
+  }
+
   function drawMachine() {
     const m = view.hardware;
     const device = m.device === "cpu" ? t("models.device.cpu") : m.device === "mps" ? t("models.device.mps") : t("models.device.cuda", { device: m.device });
-    const facts = h("div", { class: "mo-facts" }, icon("cpu"), h("div", {}, h("strong", {}, m.gpu || m.cpu || t("models.machine")), h("p", { class: "tm-small" }, [device, m.gpu ? m.cpu : "", t("models.cores", { n: m.cores })].filter(Boolean).join(" · "))));
+    const facts = h("div", { class: "mo-facts" }, icon("cpu"), h("div", {}, h("strong", {}, m.gpu || m.cpu || t("models.machine")), h("p", { class: "tm-small" }, [device, m.gpu ? m.cpu : "", t("models.cores", { n: m.cores })].filter(Boolean).join(" · ")), speedometer()));
     const meters = [meter(t("models.memory"), m.ram_bytes - m.ram_available_bytes, m.ram_bytes)];
     if (m.gpu_bytes) meters.push(meter(t("models.gpu_memory"), m.gpu_bytes - (m.gpu_available_bytes || 0), m.gpu_bytes));
     const loaded = view.loaded.length ? view.loaded.map((one) => h("div", { class: "mo-loaded", "data-model": one.id }, h("span", {}, one.name), h("span", { class: "tm-small" }, bytes(one.size_bytes)),

@@ -1,4 +1,4 @@
-"""The Models and Settings pages in a real browser: a server of one's own, its key, a bad folder, backup and restore by click."""
+"""The Models and Settings pages in a browser: one's own server and its key, a bad folder, speed, backup and restore by click."""
 
 from __future__ import annotations
 
@@ -91,3 +91,14 @@ def test_backup_and_restore_by_click(tmp_path: Path, models_dir: Path, open_page
         again = WritePage(open_page(address))
         assert again.text() == kept
         expect(again.conversations).to_have_count(1)
+
+
+def test_the_speed_is_measured_when_somebody_asks(studio: RunningStudio, open_page: OpenPage) -> None:
+    page = open_page(studio.url + "/?tab=models", selector="#models-measure")
+    page.locator("#models-measure").click()
+    expect(page.locator(".mo-rates")).to_be_visible(timeout=60_000)
+    written, read = (int(text) for text in page.locator(".mo-rates strong").all_inner_texts())
+    assert read > written > 0
+    expect(page.locator(".mo-speed")).to_contain_text("SmolLM2")
+    expect(page.locator(".mo-speed")).to_contain_text("bits")
+    expect(page.locator("#models-measure")).to_have_text("Measure again")

@@ -44,6 +44,7 @@ class ModelsPage:
             "default": self.default,
             "unload": self.unload,
             "load": self.load,
+            "measure": self.measure,
             "add_local": self.add_local,
             "add_server": self.add_server,
             "promote": self.promote,
@@ -109,6 +110,22 @@ class ModelsPage:
         """Load the default text model now, so that the next answer does not wait for it."""
         self.studio.models.warm(owner_id)
         return self.show(owner_id, action)
+
+    def measure(self, owner_id: str, action: Action) -> View:
+        """Let the model that writes answer once, and say how fast it was."""
+        speed = self.studio.speed.measure(owner_id)
+        names = {card.id: card.name for card in self.studio.models.cards(owner_id)}
+        key = f"models.form.{speed.form}"
+        form = self.t(key)
+        said = {
+            "name": names.get(speed.model_id, speed.model_id),
+            "form": speed.form if form == key else form,
+            "prompt_tokens": speed.prompt_tokens,
+            "first_token_s": round(speed.first_token_s, 2),
+            "read_tokens_per_s": round(speed.read_tokens_per_s),
+            "write_tokens_per_s": round(speed.write_tokens_per_s),
+        }
+        return {**self.show(owner_id, action), "speed": said}
 
     def add_local(self, owner_id: str, action: Action) -> View:
         """Add a folder with config.json, tokenizer.json and *.safetensors."""
