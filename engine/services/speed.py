@@ -9,12 +9,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from engine.errors import BusyError, StudioError
 from engine.jobs.job import CancelToken
+from engine.services.writing import TextHost
 from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 from storage.records import LOCAL_OWNER
 
@@ -39,13 +39,6 @@ class Speed:
     write_tokens_per_s: float
     form: str
     """The arithmetic of the answer, as its path says: "float32", "int4", "int4, compiled", "bfloat16", …; "" for servers."""
-
-
-class TextHost(Protocol):
-    """Where the loaded text models are (engine/models/host.py)."""
-
-    def use(self, model_id: str) -> AbstractContextManager[TextModel]:
-        """The loaded model, for the length of a `with` block."""
 
 
 class SpeedService:
@@ -77,22 +70,17 @@ def _measure(model_id: str, model: TextModel) -> Speed:
     draw = random.Random(time.time_ns())
     words = " ".join(draw.choices(_WORDS, k=PROMPT_WORDS))
     ask = Message("user", f"Write a long story, in whole sentences, in which these words occur: {words}.")
-    started, firsts, tokens, last = time.monotonic(), 0.0, 0, None
-    for event in model.generate(
-        GenerateRequest((ask,), Sampling(max_new_tokens=NEW_TOKENS), (draw.randrange(2**31),)), CancelToken()
-    ):
-        if event.tokens and not firsts:
-            firsts = time.monotonic()
-        tokens, last = event.tokens, event
-    ended = time.monotonic()
-    if last is None or tokens < FEWEST:
+    request = GenerateRequest((ask,), Sampling(max_new_tokens=NEW_TOKENS), (draw.randrange(2**31),))
+    started = time.monotonic()
+    *_, last = model.generate(request, CancelToken())
+    whole_s, first_s = time.monotonic() - started, last.ttft_s
+    if first_s is None or last.tokens < FEWEST:
         raise StudioError("The model said too little to measure. Try again.", key="error.speed_short")
-    first_s = last.ttft_s if last.ttft_s is not None else firsts - started
     return Speed(
         model_id,
         last.prompt_tokens,
         first_s,
         last.prompt_tokens / max(first_s, 1e-6),
-        (tokens - 1) / max(ended - firsts, 1e-6),
+        (last.tokens - 1) / max(whole_s - first_s, 1e-6),
         str((last.path or {}).get("dtype", "")),
     )

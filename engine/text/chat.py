@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import BadFileError, TooLongError
 from engine.models.folder import read_json
 from engine.text.model import Message
+from engine.text.reuse import matched
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -72,11 +73,9 @@ class ChatFormat:
         if len(messages) < 2 or messages[0].role != "system":
             return 0
         try:
-            alone = self.encode(messages[:1])
+            return matched(self.encode(messages[:1]), ids)
         except TemplateError:  # a template that wants a user's message
             return 0
-        same = [one == other for one, other in zip(alone, ids, strict=False)]
-        return same.index(False) if False in same else len(same)
 
     @cached_property
     def _typed(self) -> Tokenizer:

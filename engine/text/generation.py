@@ -164,7 +164,7 @@ class Row:
         """The newest token, not in the cache yet."""
         self.tokens = 0
         self.finish_reason: FinishReason | None = None
-        self._drafter = Drafter(generation.ids)
+        self._drafter: Drafter | None = None
         self._sampler = sampler
         self._detokenizer = detokenizer
         self._stop = StopText(sampling.stop)
@@ -179,7 +179,9 @@ class Row:
 
     def draft(self) -> Sequence[int]:
         """Guesses at the tokens behind the newest one, no more than may still come."""
-        return self._drafter.draft()[: self._limit - self.tokens - 1]
+        if self._drafter is None and self.token is not None:  # only now: most rows are never asked
+            self._drafter = Drafter([*self.generation.ids, *self.fed, self.token])
+        return () if self._drafter is None else self._drafter.draft()[: self._limit - self.tokens - 1]
 
     def take_drafted(self, draft: Sequence[int], logits: torch.Tensor) -> int:
         """Choose tokens from the logits behind the newest token and behind each guess, as long as the guesses were right.
@@ -193,7 +195,8 @@ class Row:
             if place == len(draft) or not self.is_live or self.token != draft[place]:
                 break
             right += 1
-        self._drafter.learn(len(draft), right)
+        if self._drafter is not None:
+            self._drafter.learn(len(draft), right)
         return right + 1
 
     def take(self, logits: torch.Tensor) -> None:
@@ -202,7 +205,8 @@ class Row:
             self.fed.append(self.token)
         token = self._sampler.choose(logits)
         self.token = token
-        self._drafter.push(token)
+        if self._drafter is not None:
+            self._drafter.push(token)
         if self._ttft_s is None:
             self._ttft_s = time.monotonic() - self.generation.started_at
         if token in self._stop_ids:

@@ -23,6 +23,7 @@ from engine.text.chat import ChatFormat
 from engine.text.generation import Generation
 from engine.text.lora import AdapterPool, LoadedAdapter
 from engine.text.model import GenerateRequest, Message, Scored, TextEvent
+from engine.text.reuse import matched
 from engine.text.scheduler import Scheduler
 from engine.text.scoring import Scoring
 
@@ -80,8 +81,7 @@ class LocalTextModel:
         """See TextModel. The answer is read as it would have been written: without the token that ends a turn."""
         prompt, whole = self.chat.encode(messages), self.chat.encode(messages, answer)
         # Where the answer's first characters make one token with the prompt's last, that token is the answer's.
-        same = [one == other for one, other in zip(prompt, whole, strict=False)]
-        start = same.index(False) if False in same else min(len(prompt), len(whole))
+        start = matched(prompt, whole)
         self._room(len(whole) - 1)
         if not whole[start:] or start < 1:
             return Scored((), ())

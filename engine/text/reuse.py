@@ -77,7 +77,7 @@ class CachePool:
         for kept in self._kept:
             if kept.adapter != adapter:
                 continue
-            segments = reusable(kept.segments, _matched(kept.ids, ids))
+            segments = reusable(kept.segments, matched(kept.ids, ids))
             if length(segments) > length(best_segments):
                 best, best_segments = kept, segments
         if best is None:
@@ -98,7 +98,8 @@ class CachePool:
         self._kept.clear()
 
 
-def _matched(left: Sequence[int], right: Sequence[int]) -> int:
+def matched(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens both begin with."""
     for place, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
             return place
@@ -108,4 +109,4 @@ def _matched(left: Sequence[int], right: Sequence[int]) -> int:
 def _covers(ids: Sequence[int], segments: Sequence[Segment], kept: _Kept) -> bool:
     """Whether everything that `kept` could give can be had from the newer cache too."""
     whole = len(kept.ids)
-    return _matched(kept.ids, ids) == whole and reusable(segments, whole) == list(kept.segments)
+    return matched(kept.ids, ids) == whole and reusable(segments, whole) == list(kept.segments)

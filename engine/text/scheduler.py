@@ -113,16 +113,18 @@ class Scheduler:
     def _round(self) -> None:
         """A turn for everybody whom somebody waits for; then, if it is its turn, something from the background."""
         waited_for = [generation for generation in self._generations if not self._is_background(generation)]
-        together = [row for generation in waited_for if self._joins(generation) for row in generation.live_rows]
+        joined = [generation for generation in waited_for if self._joins(generation)]
         for generation in _turns(waited_for):
-            if generation.in_prompt or not self._joins(generation):
+            if generation not in joined:
                 self._use_threads(generation.threads or self._threads)
                 self._guarded((generation,), self._read if generation.in_prompt else self._write, generation)
         self._use_threads(self._threads)
-        if len(together) == 1:
-            self._guarded((together[0].generation,), self._write_ahead, together[0])
-        for first in range(0, len(together) if len(together) > 1 else 0, self._backend.max_together):
-            self._write_rows(together[first : first + self._backend.max_together])
+        rows = [row for generation in joined for row in generation.live_rows]
+        if len(rows) == 1:
+            self._guarded((rows[0].generation,), self._write_ahead, rows[0])
+        else:
+            for first in range(0, len(rows), self._backend.max_together):
+                self._write_rows(rows[first : first + self._backend.max_together])
         self._rounds += 1
         if not waited_for or self._rounds % BACKGROUND_EVERY == 0:
             self._use_threads(self._threads)

@@ -21,7 +21,7 @@ from engine.models.adapters import BASE, LoraWeights
 from engine.text.kv import GrowingCache, GrowingLayer
 from engine.text.llama.blocks import after_attention, attend, before_attention, rope_table
 from engine.text.llama.config import LlamaConfig
-from engine.text.llama.forms import FLOAT32, VERSION, Adapters, Form, float32_form, read_facts, read_forms, spans_at
+from engine.text.llama.forms import FLOAT32, VERSION, Adapters, Form, float32_form, read_forms, spans_at
 from engine.text.llama.packed import apply
 from engine.text.llama.preparing import Preparing
 from engine.text.llama.weights import LlamaAdapter, LlamaWeights, fuse_adapter, read_weights
@@ -91,8 +91,10 @@ class LlamaBackend:
         }
 
     def is_row_by_row(self, cache: LlamaCache) -> bool:
-        """Whether `step_together` gives this cache the very logits that `step` would."""
-        return cache.form.is_row_by_row
+        """Whether `step_together` gives this cache the very logits that `step` would: not with an adapter, whose float32 terms
+        round differently.
+        """
+        return cache.form.is_row_by_row and cache.adapter is None
 
     def adapter_of(self, cache: LlamaCache) -> str:
         """The sha256 of the very weights that are added for this cache, or "base"."""
@@ -216,19 +218,19 @@ def load_llama(folder: Path, config: LlamaConfig, prepared: Path | None = None, 
         ) from error
     backend = LlamaBackend(weights, config)
     if prepared is not None:
-
-        def adopt() -> None:
-            backend.adopt(_prepared_forms(weights, config, folder, prepared))
-
-        if read_facts(folder, prepared) is None:
-            backend.preparing = Preparing(folder, prepared, threads, adopt)
+        forms = _prepared_forms(weights, config, folder, prepared)
+        if forms is None:
+            preparing = Preparing(
+                folder, prepared, threads, lambda: backend.adopt(_prepared_forms(weights, config, folder, prepared) or [])
+            )
+            backend.preparing = preparing
         else:
-            adopt()
+            backend.adopt(forms)
     return backend
 
 
-def _prepared_forms(weights: LlamaWeights, config: LlamaConfig, folder: Path, prepared: Path) -> list[Form]:
-    """Prepared forms, the best one last; damaged files are only a loss of speed."""
+def _prepared_forms(weights: LlamaWeights, config: LlamaConfig, folder: Path, prepared: Path) -> list[Form] | None:
+    """Prepared forms, the best one last; None when nothing is prepared. Damaged files are only a loss of speed."""
     try:
         return read_forms(weights, config, folder, prepared)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:

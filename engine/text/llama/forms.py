@@ -10,7 +10,7 @@ Prompts are always read in float32, whose products of many rows are the fastest 
 from __future__ import annotations
 
 import json
-import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import torch
 from safetensors import safe_open
 
+from engine.device import cpu_name
 from engine.text.llama.blocks import LINEARS, Layer, Terms, after_attention, before_attention
 from engine.text.llama.config import LlamaConfig
 from engine.text.llama.packed import Packed4, Packed8, Weight
@@ -142,8 +143,9 @@ def load_piece(path: Path) -> Any:
 
 
 def key_of_machine() -> str:
-    """What packed and compiled files depend on beside the weights."""
-    return f"{VERSION}-torch-{torch.__version__}-{platform.machine()}-{torch.backends.cpu.get_cpu_capability()}".replace(" ", "-")
+    """What packed and compiled files depend on beside the weights: compiled ones use all that this very CPU can do."""
+    parts = (VERSION, "torch", torch.__version__, torch.backends.cpu.get_cpu_capability(), cpu_name())
+    return re.sub(r"[^\w.+]+", "-", "-".join(parts))
 
 
 def fingerprint(folder: Path) -> list[list[Any]]:
@@ -165,14 +167,14 @@ def float32_form(weights: LlamaWeights, config: LlamaConfig) -> Form:
     return Form(FLOAT32, weights.layers, weights.head, eager(weights.layers, config), is_row_by_row=False)
 
 
-def read_forms(weights: LlamaWeights, config: LlamaConfig, folder: Path, prepared: Path) -> list[Form]:
-    """The packed forms that were prepared for this machine and are not slower than float32, the best last.
+def read_forms(weights: LlamaWeights, config: LlamaConfig, folder: Path, prepared: Path) -> list[Form] | None:
+    """The packed forms that were prepared for this machine and are not slower than float32, the best last; None before that.
 
     Raises SafetensorError, OSError, KeyError or RuntimeError for damaged files.
     """
     facts = read_facts(folder, prepared)
     if facts is None:
-        return []
+        return None
     speeds = facts["tokens_per_s"]
     place = prepared / key_of_machine()
     found: list[Form] = []

@@ -21,18 +21,22 @@ _TOLERANCE = 2.0**-7
 
 
 @dataclass(frozen=True, slots=True)
-class Packed4:
-    """Weights of 4 bits; each group has a scale and a zero point."""
-
+class _Packed:
     weight: torch.Tensor
-    """uint8, in the order that this CPU's kernel reads."""
     scales: torch.Tensor
-    """bfloat16 [in / 32, out, 2]: scale and zero point."""
 
     @property
     def nbytes(self) -> int:
         """Memory of both."""
         return self.weight.nbytes + self.scales.nbytes
+
+
+class Packed4(_Packed):
+    """Weights of 4 bits, uint8 in the order that this CPU's kernel reads; each group has a scale and a zero point,
+    bfloat16 [in / 32, out, 2].
+    """
+
+    __slots__ = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [rows, in] → float32 [rows, out], by way of bfloat16."""
@@ -40,19 +44,10 @@ class Packed4:
         return y.float()
 
 
-@dataclass(frozen=True, slots=True)
-class Packed8:
-    """Weights of 8 bits; each output has a scale."""
+class Packed8(_Packed):
+    """Weights of 8 bits, int8 [out, in]; each output has a scale, bfloat16 [out]."""
 
-    weight: torch.Tensor
-    """int8 [out, in]."""
-    scales: torch.Tensor
-    """bfloat16 [out]."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of both."""
-        return self.weight.nbytes + self.scales.nbytes
+    __slots__ = ()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [rows, in] → float32 [rows, out], by way of bfloat16."""

@@ -43,7 +43,7 @@ from engine.text.llama.forms import (
     piece_weights,
     read_facts,
 )
-from engine.text.llama.packed import Packed4, pack4, pack8
+from engine.text.llama.packed import Packed4, Packed8, pack4, pack8
 from engine.text.llama.preparing import JOB
 from engine.text.llama.weights import MIN_RANK, LlamaWeights, linear_sizes, read_weights
 
@@ -81,9 +81,9 @@ def _prepare(folder: Path, part: Path, config: LlamaConfig) -> dict[str, Any]:
     weights = read_weights(folder, config)
     with torch.inference_mode():
         forms = [float32_form(weights, config)]
-        layers = _pack(weights, part / WEIGHTS)
-        if layers is not None:
-            head = pack8(weights.head)
+        packed = _pack(weights, part / WEIGHTS)
+        if packed is not None:
+            layers, head = packed
             forms.append(Form(PACKED, layers, head, eager(layers, config), is_row_by_row=True))
             if _compile(layers, part, config):
                 forms.append(Form(COMPILED, layers, head, compiled(part, layers, config), is_row_by_row=True))
@@ -93,8 +93,8 @@ def _prepare(folder: Path, part: Path, config: LlamaConfig) -> dict[str, Any]:
     return facts
 
 
-def _pack(weights: LlamaWeights, path: Path) -> tuple[Layer, ...] | None:
-    """Pack every layer and write the file; None when one of them cannot be."""
+def _pack(weights: LlamaWeights, path: Path) -> tuple[tuple[Layer, ...], Packed8] | None:
+    """Pack every layer and the head and write the file; None when a layer cannot be packed."""
     tensors: dict[str, torch.Tensor] = {}
     layers = []
     for number, layer in enumerate(weights.layers):
@@ -110,7 +110,7 @@ def _pack(weights: LlamaWeights, path: Path) -> tuple[Layer, ...] | None:
         layers.append(Layer(attention_norm=layer.attention_norm, mlp_norm=layer.mlp_norm, **packed))
     head = pack8(weights.head)
     save_file({**tensors, "head.weight": head.weight, "head.scales": head.scales}, path)
-    return tuple(layers)
+    return tuple(layers), head
 
 
 def _compile(layers: Sequence[Layer], part: Path, config: LlamaConfig) -> bool:

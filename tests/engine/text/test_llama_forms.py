@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,7 @@ def test_rows_come_out_the_same_alone_and_beside_others(backend: LlamaBackend, f
             torch.testing.assert_close(row, other, rtol=1e-3, atol=1e-3)
     plain = [backend.new_cache(None, {"dtype": form}) for _ in range(4)]
     assert all(backend.is_row_by_row(cache) for cache in plain)
+    assert not backend.is_row_by_row(together[1])
     rows = backend.step_together(plain, IDS[:4])
     expected = [backend.step(backend.new_cache(None, {"dtype": form}), token) for token in IDS[:4]]
     assert torch.equal(rows, torch.stack(expected))
@@ -192,6 +194,30 @@ def test_an_answer_is_written_again_in_its_own_form(folder: Path, prepared: Path
     for text, path in again.values():
         asked = request(temperature=0.8)
         assert write(model, GenerateRequest(asked.messages, asked.sampling, asked.seeds, replay=path)) == (text, path)
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_an_answer_is_the_same_to_the_letter_beside_other_chats(
+    model: LocalTextModel, adapter: AdapterRef, with_adapter: bool
+) -> None:
+    asked = replace(request(temperature=0.8), adapter=adapter if with_adapter else None)
+    text, path = write(model, asked)
+    stop = threading.Event()
+
+    def disturb(ref: AdapterRef | None) -> None:
+        while not stop.is_set():
+            write(model, replace(request(temperature=1.0, max_new_tokens=30), adapter=ref))
+
+    others = [threading.Thread(target=disturb, args=(ref,)) for ref in (None, None, adapter)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(3):
+            assert write(model, replace(asked, replay=path)) == (text, path)
+    finally:
+        stop.set()
+        for other in others:
+            other.join(60)
 
 
 def test_damaged_files_cost_speed_only(folder: Path, prepared: Path, tmp_path: Path) -> None:
