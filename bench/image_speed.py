@@ -40,12 +40,15 @@ def write_untrained(folder: Path) -> None:
     quiet()
     from engine.image.autoencoder import StickerAutoencoder
     from engine.image.chinese import ChineseEncoder
+    from engine.image.examples import FILE
     from engine.image.upscaler import StickerUpscaler
     from engine.training.recipes.stickers.denoiser import Size, new_transformer
+    from tests.engine.image.tiny import tiny_examples
 
     new_transformer(Size(), len(STYLES)).save_pretrained(folder / "transformer")
     for name, part in {"vae": StickerAutoencoder(), "upscaler": StickerUpscaler(), "chinese": ChineseEncoder("红苹果")}.items():
         part.save_pretrained(folder / name)
+    tiny_examples().save(folder / FILE)
     (folder / "styles.json").write_text(json.dumps(STYLES), encoding="utf-8")
 
 

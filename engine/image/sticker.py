@@ -1,7 +1,8 @@
 """The studio's own starter image model: stickers, icons and emoji from a prompt in English or Chinese, and a style.
 
 A small Stable Diffusion 3 transformer on the latents of a small autoencoder, run by diffusers' own pipelines; a small network
-enlarges what it draws. How it was trained: engine/training/recipes/stickers. Knows a model folder and requests; knows no job.
+enlarges what it draws, and known pictures in other styles stand beside the noise as examples. How it was trained:
+engine/training/recipes/stickers. Knows a model folder and requests; knows no job.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
@@ -25,13 +25,14 @@ from PIL import Image
 from torch import Tensor
 
 from engine.errors import BadOptionError, NoModelError
-from engine.image import schedulers
+from engine.image import examples, schedulers
 from engine.image.autoencoder import StickerAutoencoder
 from engine.image.chinese import ChineseEncoder
 from engine.image.denoising import denoise, settle_threads
 from engine.image.model import ImageRequest, ImageStep
 from engine.image.pixels import on_white, premultiplied, straight
-from engine.image.prompts import Prompt, PromptEncoder, WordEncoder
+from engine.image.prompts import Prompt, PromptEncoder, WordEncoder, sentence_vectors
+from engine.image.transformer import StickerTransformer
 from engine.image.upscaler import StickerUpscaler, enlarge
 from engine.image.weights import load_part
 from engine.jobs.job import CancelToken
@@ -51,13 +52,16 @@ class StickerModel:
     native_size = (SIZE, SIZE)
 
     def __init__(self, model_id: str, folder: Path, encoder: WordEncoder, device: str) -> None:
-        """Load from `folder`: transformer/, vae/, chinese/, upscaler/, styles.json. Raises OSError and ValueError for another."""
+        """Load from `folder`: transformer/, vae/, chinese/, upscaler/, styles.json, examples.safetensors. Raises
+        OSError and ValueError for another.
+        """
         self.id = model_id
         self.styles: tuple[str, ...] = tuple(json.loads((folder / STYLES).read_text(encoding="utf-8")))
         self._vae = load_part(StickerAutoencoder, folder / "vae", device)
         self._upscaler = load_part(StickerUpscaler, folder / "upscaler", device)
         self._encoder = PromptEncoder(encoder, load_part(ChineseEncoder, folder / "chinese"), self.styles)
-        transformer = load_part(SD3Transformer2DModel, folder / "transformer", device)
+        transformer = load_part(StickerTransformer, folder / "transformer", device)
+        self._examples = examples.load_examples(folder / examples.FILE)
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         self._parts = {"transformer": transformer, "vae": self._vae, "scheduler": self._scheduler, **_TEXTLESS}
         self._device = device
@@ -67,7 +71,8 @@ class StickerModel:
     def size_bytes(self) -> int:
         """Memory of the weights."""
         parts = (self._parts["transformer"], self._vae, self._upscaler)
-        return sum(tensor.nbytes for part in parts for tensor in part.parameters())
+        weights: int = sum(tensor.nbytes for part in parts for tensor in part.parameters())
+        return weights + self._examples.size_bytes
 
     @property
     def schedulers(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class StickerModel:
     def draw_small(self, prompts: Sequence[Prompt], *, seed: int, steps: int, guidance: float) -> Tensor:
         """Draw all prompts together at the model's own size: straight uint8 [prompts, 4, 64, 64]. For figures and samples."""
         with self._lock, torch.inference_mode():
-            tokens, pooled = (part.to(self._device) for part in self._encoder([*prompts, Prompt("", None)]))
+            tokens, pooled = self._said([*prompts, Prompt("", None)], seed)
             count = len(prompts)
             inputs = {
                 "prompt_embeds": tokens[:count],
@@ -127,9 +132,16 @@ class StickerModel:
         if not self._parts:
             raise NoModelError("This model was unloaded; try again.", key="error.model_unloaded")
 
+    def _said(self, prompts: Sequence[Prompt], seed: int) -> tuple[Tensor, Tensor]:
+        """(tokens, pooled conditions with the examples) of prompts, on the device."""
+        tokens, pooled = self._encoder(prompts)
+        styles = [None if prompt.style is None else self.styles.index(prompt.style) for prompt in prompts]
+        beside = self._examples.beside(sentence_vectors(tokens), styles, seed)
+        return tokens.to(self._device), torch.cat([pooled, beside], 1).to(self._device)
+
     def _inputs(self, request: ImageRequest) -> dict[str, Any]:
         prompts = [Prompt(request.prompt, request.style), Prompt(request.negative, request.style if request.negative else None)]
-        tokens, pooled = (part.to(self._device) for part in self._encoder(prompts))
+        tokens, pooled = self._said(prompts, request.seed)
         inputs: dict[str, Any] = {
             "prompt_embeds": tokens[:1],
             "pooled_prompt_embeds": pooled[:1],

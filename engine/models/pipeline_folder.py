@@ -21,6 +21,7 @@ STICKER_PARTS: Final = ("transformer", "vae", "chinese", "upscaler")
 STICKER_FILES: Final = (
     *(f"{part}/{name}" for part in STICKER_PARTS for name in ("config.json", "diffusion_pytorch_model.safetensors")),
     "styles.json",
+    "examples.safetensors",
 )
 """What the starter image model consists of; with one of them missing it is not there."""
 LIBRARIES: Final = frozenset({"diffusers", "transformers", "stable_diffusion"})

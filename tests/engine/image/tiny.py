@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import SD3Transformer2DModel
 
 from engine.image.autoencoder import StickerAutoencoder
 from engine.image.chinese import ChineseEncoder
+from engine.image.examples import DIRECTIONS, FILE, Examples, packed
 from engine.image.sticker import STYLES
+from engine.image.transformer import StickerTransformer
 from engine.image.upscaler import StickerUpscaler
 
 STYLE_NAMES = ("flat", "line")
@@ -31,10 +32,20 @@ class Words:
         return found
 
 
+def tiny_examples(pictures: int = 8) -> Examples:
+    """Random pictures, two of each name, one in each style."""
+    draw = torch.Generator().manual_seed(0)
+    directions = torch.linalg.qr(torch.randn(384, DIRECTIONS, generator=draw))[0]
+    names = torch.nn.functional.normalize(torch.randn(pictures // 2, DIRECTIONS, generator=draw), dim=1)
+    codes, levels = packed(torch.randn(pictures, 16, 8, 8, generator=draw))
+    rows = torch.arange(pictures, dtype=torch.int32)
+    return Examples((names * 127).round().to(torch.int8), directions.half(), rows // 2, rows % 2, codes, levels)
+
+
 def write_model(folder: Path) -> Path:
     """Write it to `folder`; the same weights every time."""
     torch.manual_seed(0)
-    transformer = SD3Transformer2DModel(
+    transformer = StickerTransformer(
         sample_size=8,
         patch_size=1,
         in_channels=16,
@@ -52,5 +63,6 @@ def write_model(folder: Path) -> Path:
     StickerAutoencoder(block_out_channels=(8, 16, 16, 32)).save_pretrained(folder / "vae")
     StickerUpscaler(width=8, depth=1).save_pretrained(folder / "upscaler")
     ChineseEncoder("红苹果", depth=1).save_pretrained(folder / "chinese")
+    tiny_examples().save(folder / FILE)
     (folder / STYLES).write_text(json.dumps(STYLE_NAMES), encoding="utf-8")
     return folder

@@ -21,7 +21,7 @@ from engine.text.encoder import TextEncoder
 from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.data import Stickers
 from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size
-from engine.training.recipes.stickers.prepared import prepare
+from engine.training.recipes.stickers.prepared import choose_examples, prepare
 from engine.training.recipes.stickers.publish import publish, take_up
 from engine.training.recipes.stickers.work import Work
 
@@ -60,10 +60,11 @@ def main() -> None:
     characters = chinese.train(data, english, work, asked.chinese_steps)
     prepared = prepare(data, vae, PromptEncoder(english, characters, data.styles), work)
     size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
-    training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=not asked.no_compile)
+    shown = choose_examples(data, prepared)
+    training = DenoiserTraining(prepared, shown, len(data.styles), size, work, compiled=not asked.no_compile)
     training.run(asked.samples, asked.samples, asked.minutes * 60)
     parts = {"transformer": training.average, "vae": vae, "upscaler": enlarger, "chinese": characters}
-    work.log("model", folder=str(publish(parts, data.styles, training.samples, work)), samples=training.samples)
+    work.log("model", folder=str(publish(parts, shown[0], data.styles, training.samples, work)), samples=training.samples)
 
 
 if __name__ == "__main__":

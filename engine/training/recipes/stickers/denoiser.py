@@ -1,7 +1,8 @@
 """The fourth stage, the long one: a small Stable Diffusion 3 transformer learns to turn noise into latents.
 
 Rectified flow with logit-normal times (Esser et al. 2024, arXiv:2403.03206); prompt and style are left out at random for
-classifier-free guidance; what is kept is a moving average of the weights. For speed on little hardware, most blocks see half of
+classifier-free guidance; beside the noise stand examples of what is asked for, in other styles (engine/image/examples.py); what
+is kept is a moving average of the weights. For speed on little hardware, most blocks see half of
 each picture's tokens (TREAD: Krause et al. 2025, arXiv:2501.04765), and matrices learn with Muon (Jordan et al. 2024; Liu et al.
 2025, arXiv:2502.16982). It can be stopped at any moment and goes on from its newest state.
 """
@@ -13,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
+from engine.image import examples
+from engine.image.examples import LATENTS, SHOWN, Examples
+from engine.image.prompts import sentence_vectors
+from engine.image.transformer import StickerTransformer, with_examples
 from engine.image.weights import load_part
-from engine.training.recipes.stickers.prepared import Prepared, caption_batch
+from engine.training.recipes.stickers.prepared import Prepared, caption_tokens, draw_captions
 from engine.training.recipes.stickers.publish import published_samples
 from engine.training.recipes.stickers.work import Work, rate_at
 
@@ -25,7 +29,12 @@ NAME: Final = "transformer"
 STATE: Final = "denoiser.pt"
 NO_TEXT: Final = 0.1
 NO_STYLE: Final = 0.2
+NO_EXAMPLES: Final = 0.1
 CHINESE: Final = 0.25
+HINTS: Final = (0.3, 0.1, 0.1, 0.1)
+"""How much of each example an untrained transformer takes for a part of the picture: it uses them from the first step on."""
+STRUCTURE: Final = 0.4
+"""Mean of the logit of the noise's share: above 0, more is learned about what is where than about fine detail."""
 AVERAGE: Final = 0.9995
 SEEN: Final = 0.5
 """Share of a picture's tokens that the blocks between the first and the last one see."""
@@ -48,11 +57,11 @@ class Size:
 
 
 def new_transformer(size: Size, styles: int) -> Any:
-    """An untrained one, in diffusers' own class, so that its pipelines, schedulers and adapters fit.
+    """An untrained one, of diffusers' own blocks, so that its pipelines, schedulers and adapters fit.
 
     Its blocks begin as identities (adaLN-Zero: Peebles and Xie 2023, arXiv:2212.09748).
     """
-    model = SD3Transformer2DModel(
+    model = StickerTransformer(
         sample_size=8,
         patch_size=1,
         in_channels=16,
@@ -70,6 +79,9 @@ def new_transformer(size: Size, styles: int) -> Any:
     for layer in (*modulations, model.norm_out.linear, model.proj_out):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
+    noise, *shown = model.pos_embed.proj.weight.data.split([LATENTS[0], *[LATENTS[0] + 1] * SHOWN], 1)
+    for part, share in zip(shown, HINTS, strict=True):
+        part[:, : LATENTS[0]] = share * noise
     return model
 
 
@@ -77,7 +89,8 @@ def forward(model: Any, mixed: Tensor, tokens: Tensor, pooled: Tensor, times: Te
     """What the transformer's own forward says of `mixed` [n, 16, 8, 8]; with `seen` [n, k], places of the tokens that pass
     through the blocks between the first and the last one, the others go around them.
     """
-    state = model.pos_embed(mixed).contiguous()
+    beside, pooled = with_examples(mixed, pooled, times)
+    state = model.pos_embed(beside).contiguous()
     condition = model.time_text_embed(times, pooled)
     text = model.context_embedder(tokens)
     first, *middle, last = model.transformer_blocks
@@ -110,9 +123,14 @@ def optimizers_of(model: Any, rate: float) -> list[torch.optim.Optimizer]:
 class DenoiserTraining:
     """The weights that learn, their average, the optimizer, and how many samples they have seen."""
 
-    def __init__(self, prepared: Prepared, styles: int, size: Size, work: Work, *, compiled: bool) -> None:
-        """Take up the newest state of the work folder; else go on from a published transformer there; else begin."""
+    def __init__(
+        self, prepared: Prepared, shown: tuple[Examples, Tensor], styles: int, size: Size, work: Work, *, compiled: bool
+    ) -> None:
+        """Take up the newest state of the work folder; else go on from a published transformer there; else begin. `shown`: as
+        prepared.choose_examples says.
+        """
         self._prepared = prepared
+        self._examples, self._example_rows = shown
         self._size = size
         self._work = work
         self._styles = styles
@@ -127,6 +145,12 @@ class DenoiserTraining:
             self._begin()
         self._forward = torch.compile(forward) if compiled else forward
         self._latents = prepared.latents.to(work.device)
+        parts = [
+            self._examples.nearest(prepared.vectors(slice(start, start + 8192)))
+            for start in range(0, len(prepared.ends) - 1, 8192)
+        ]
+        self._nearest = torch.cat([pictures.to(torch.int32) for pictures, _ in parts])
+        self._likeness = torch.cat([likeness.half() for _, likeness in parts])
 
     def run(self, until: int, planned: int, seconds: float = float("inf")) -> None:
         """Train to `until` samples seen in all, or for so many seconds; the learning rate ends at `planned` samples."""
@@ -173,7 +197,7 @@ class DenoiserTraining:
     def _begin(self) -> None:
         """From a transformer of an earlier training where there is one: its optimizers start anew, so the rate rises again."""
         if self._work.path(NAME).is_dir():
-            known = load_part(SD3Transformer2DModel, self._work.path(NAME), self._work.device)
+            known = load_part(StickerTransformer, self._work.path(NAME), self._work.device)
             self._model.load_state_dict(known.state_dict())
             self.samples = self._rested_at = published_samples(self._work.folder)
             torch.manual_seed(self.samples)
@@ -183,7 +207,7 @@ class DenoiserTraining:
         rows = torch.multinomial(self._prepared.weights, self._size.batch, replacement=True)
         clean = self._latents[rows].float()
         tokens, pooled = self._said(rows)
-        sigma = torch.sigmoid(torch.randn(len(rows))).to(clean.device)
+        sigma = torch.sigmoid(torch.randn(len(rows)) + STRUCTURE).to(clean.device)
         noise = torch.randn(clean.shape).to(clean.device)
         count = clean.shape[2] * clean.shape[3]
         seen = None if is_whole else torch.rand(len(rows), count).argsort(1)[:, : int(SEEN * count)].to(clean.device)
@@ -202,13 +226,25 @@ class DenoiserTraining:
 
     def _said(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the model is told of these pictures: tokens and pooled vectors, some of them left out."""
-        from engine.image.prompts import sentence_vectors
-
-        tokens = caption_batch(self._prepared, rows, CHINESE)
-        tokens[torch.rand(len(rows)) < NO_TEXT] = 0
+        captions = draw_captions(self._prepared, rows, CHINESE)
+        tokens = caption_tokens(self._prepared, captions)
+        has_text = torch.rand(len(rows)) >= NO_TEXT
+        tokens[~has_text] = 0
         styles = nn.functional.one_hot(self._prepared.styles[rows], self._styles).float()
         styles[torch.rand(len(rows)) < NO_STYLE] = 0
-        return tokens, torch.cat([sentence_vectors(tokens), styles], 1)
+        has_examples = has_text & (torch.rand(len(rows)) >= NO_EXAMPLES)
+        return tokens, torch.cat([sentence_vectors(tokens), styles, self._shown(rows, captions) * has_examples[:, None]], 1)
+
+    def _shown(self, rows: Tensor, captions: Tensor) -> Tensor:
+        """Examples [rows, WIDTH] for these captions, none in the picture's own style; mirrored when the picture is."""
+        pictures, likeness = self._nearest[captions].long(), self._likeness[captions].float()
+        own_style = self._examples.styles[pictures] == self._prepared.styles[rows][:, None]
+        likeness = likeness.masked_fill(own_style, -torch.inf)
+        chosen, near = examples.drawn(pictures, likeness, torch.randn(likeness.shape))
+        latents = self._examples.latents(chosen)
+        mirrored = self._prepared.mirrored[rows]
+        latents[mirrored] = self._prepared.latents[self._example_rows[chosen[mirrored], 1]].float()
+        return examples.placed(latents, near)
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import torch
 
+from engine.image import examples
+from engine.image.examples import Examples
 from engine.image.sticker import STYLES
 from engine.training.recipes.stickers.work import Work
 
@@ -22,14 +24,15 @@ NAME: Final = "model"
 TRAINED: Final = "training.json"
 
 
-def publish(parts: Mapping[str, Any], styles: Sequence[str], samples: int, work: Work) -> Path:
-    """Write `parts` (folder name → diffusers model), the names of the styles and how many samples the denoiser has seen to
-    WORK/model; an earlier one is replaced.
+def publish(parts: Mapping[str, Any], shown: Examples, styles: Sequence[str], samples: int, work: Work) -> Path:
+    """Write `parts` (folder name → diffusers model), the examples, the names of the styles and how many samples the denoiser has
+    seen to WORK/model; an earlier one is replaced.
     """
 
     def write(folder: Path) -> None:
         for name, part in parts.items():
             copy.deepcopy(part).to("cpu", torch.float16).save_pretrained(folder / name)
+        shown.save(folder / examples.FILE)
         (folder / STYLES).write_text(json.dumps(list(styles), indent=1) + "\n", encoding="utf-8")
         (folder / TRAINED).write_text(json.dumps({"samples": samples}) + "\n", encoding="utf-8")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.image.examples import WIDTH
 from engine.image.model import ImageRequest
 from engine.image.prompts import Prompt, PromptEncoder
 from engine.image.sticker import StickerModel
@@ -17,10 +18,10 @@ from engine.jobs.job import CancelToken
 from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.data import COLOURS, Stickers, captions, main_colours, turned
 from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size, forward, new_transformer
-from engine.training.recipes.stickers.prepared import caption_batch, prepare
+from engine.training.recipes.stickers.prepared import caption_tokens, choose_examples, draw_captions, prepare
 from engine.training.recipes.stickers.publish import publish, published_samples, take_up
 from engine.training.recipes.stickers.work import Work
-from tests.engine.image.tiny import Words
+from tests.engine.image.tiny import Words, tiny_examples
 
 STYLES = ("a", "b", "c", "d", "e", "f", "open")
 CONCEPTS = {"apple": ("苹果", "train"), "flag": ("旗", "train"), "pear": ("梨", "val")}
@@ -94,15 +95,20 @@ def test_all_stages_run_and_the_long_one_goes_on_where_it_stopped(data: Stickers
     prepared = prepare(data, vae, encoder, work)
     latents = prepared.latents.float()
     assert abs(float(latents[: len(data.train)].mean())) < 0.2 and len(latents) > 2 * len(data.train)
-    tokens = caption_batch(prepared, torch.zeros(200, dtype=torch.int64), chinese=0.5)
+    tokens = caption_tokens(prepared, draw_captions(prepared, torch.zeros(200, dtype=torch.int64), chinese=0.5))
     assert len({row.numpy().tobytes() for row in tokens}) > 5, "one picture is asked for in many ways"
 
+    shown, rows = choose_examples(data, prepared)
+    assert len(shown.codes) == 3 == len({*shown.styles.tolist()}), "three of the five pictures of the only concept"
+    assert bool((prepared.mirrored[rows] == torch.tensor([False, True])).all())
     size = Size(width=64, depth=2, batch=4)
 
     def trained(folder: Path, *untils: int) -> dict[str, torch.Tensor]:
         folder.mkdir()
         for until in untils:
-            training = DenoiserTraining(prepared, len(data.styles), size, Work(folder, work.device), compiled=False)
+            training = DenoiserTraining(
+                prepared, (shown, rows), len(data.styles), size, Work(folder, work.device), compiled=False
+            )
             training.run(until, planned=32)
         assert training.samples == 32
         weights: dict[str, torch.Tensor] = training.average.state_dict()
@@ -120,7 +126,7 @@ def test_what_is_published_draws(data: Stickers, work: Work) -> None:
         "transformer": new_transformer(Size(width=64, depth=2), len(data.styles)),
     }
     for _ in range(2):  # the second replaces the first
-        folder = publish(parts, data.styles, 5, work)
+        folder = publish(parts, tiny_examples(), data.styles, 5, work)
     model = StickerModel("made", folder, Words(), "cpu")
     picture = model.draw(ImageRequest("apple", style="a", steps=2), CancelToken(), lambda step: None)
     assert picture.size == (512, 512)
@@ -138,7 +144,7 @@ def test_the_training_computes_what_the_pipelines_will() -> None:
     model = new_transformer(Size(width=64, depth=3), 2)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    inputs = (torch.randn(2, 16, 8, 8), torch.randn(2, 16, 384), torch.randn(2, 386), torch.tensor([10.0, 900.0]))
+    inputs = (torch.randn(2, 16, 8, 8), torch.randn(2, 16, 384), torch.randn(2, 386 + WIDTH), torch.tensor([10.0, 900.0]))
     with torch.no_grad():
         own = model(*inputs, return_dict=False)[0]
         everywhere = torch.stack([torch.randperm(64) for _ in range(2)])
@@ -151,15 +157,17 @@ def test_a_training_goes_on_from_a_published_model(data: Stickers, work: Work, t
     vae = autoencoder.train(data, work, images=64)
     characters, size = chinese.train(data, Words(), work, steps=1), Size(width=64, depth=2, batch=4)
     prepared = prepare(data, vae, PromptEncoder(Words(), characters, data.styles), work)
-    training = DenoiserTraining(prepared, len(data.styles), size, work, compiled=False)
+    shown = choose_examples(data, prepared)
+    training = DenoiserTraining(prepared, shown, len(data.styles), size, work, compiled=False)
     training.run(8, planned=32)
-    folder = publish({"transformer": training.average, "vae": vae, "chinese": characters}, data.styles, training.samples, work)
+    parts = {"transformer": training.average, "vae": vae, "chinese": characters}
+    folder = publish(parts, shown[0], data.styles, training.samples, work)
     assert published_samples(folder) == 8
 
     (tmp_path / "later").mkdir()
     later = Work(tmp_path / "later", work.device)
     take_up(folder, later)
-    again = DenoiserTraining(prepared, len(data.styles), size, later, compiled=False)
+    again = DenoiserTraining(prepared, shown, len(data.styles), size, later, compiled=False)
     assert again.samples == 8
     kept = training.average.state_dict()
     assert all(torch.allclose(kept[name], value, atol=1e-3) for name, value in again.average.state_dict().items())
