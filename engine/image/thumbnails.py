@@ -1,6 +1,6 @@
 """Pictures of the starter model's styles for the page, drawn by the model itself into its folder: styles/<style>.webp.
 
-    python -m engine.image.thumbnails MODEL_FOLDER --encoder FOLDER [--prompt "a cat"] [--seed 7]
+    python -m engine.image.thumbnails MODEL_FOLDER --encoder FOLDER [--prompt "red apple"] [--seed 7]
 
 Run it whenever the weights have changed; all styles get the same prompt and seed, so that only the style differs between them.
 Knows the starter model; knows no page.
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="draw the styles of the starter image model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--encoder", type=Path, required=True, help="the folder of all-MiniLM-L6-v2")
-    parser.add_argument("--prompt", default="a cat")
+    parser.add_argument("--prompt", default="red apple")
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
     catalog = load_catalog(Path(__file__).resolve().parents[2] / "assets" / "models.yaml")
