@@ -155,14 +155,15 @@ Tastemaker.widgets.write = (host) => {
     if (id && !write.job && status.jobs.some((job) => job.conversation_id === id && job.kind === "write")) write.open(id);
   });
 
-  // A dropped connection ends a stream, never the job: ask how things stand and follow again.
+  // A dropped connection ends a stream, never the job: ask how things stand and follow again. An end that came when the thread
+  // could not be asked for leaves the job open in it, so the thread says what is to be looked after.
   setInterval(async () => {
-    if (!write.job || document.hidden || Date.now() - lastLive < QUIET_MS) return;
+    const jobId = write.thread && write.thread.job_id;
+    if (!jobId || document.hidden || Date.now() - lastLive < QUIET_MS) return;
     lastLive = Date.now();
-    const jobId = write.job;
     const answer = await host.act("open", { c: write.conversation.id }, { quiet: true }).catch(() => null);
-    if (!answer || write.job !== jobId) return;
-    if (answer.thread.job_id === jobId) host.trigger("follow", { job_id: jobId });
+    if (!answer || !write.thread || write.thread.job_id !== jobId) return;
+    if (answer.thread.job_id === jobId) follow(jobId);
     else show(answer.thread);
   }, 2000);
 

@@ -44,8 +44,9 @@ def test_a_closed_tab_does_not_stop_the_answer(studio: RunningStudio, open_page:
     expect(again.last).to_have_attribute("data-status", "done")
 
 
-def test_a_dropped_connection_is_followed_again(studio: RunningStudio, open_page: OpenPage) -> None:
-    write = WritePage(open_page(studio.url, max_new_tokens=150))
+@pytest.mark.parametrize("tokens", [60, 400])  # the answer ends before the connection is back, and after
+def test_a_dropped_connection_is_followed_again(studio: RunningStudio, open_page: OpenPage, tokens: int) -> None:
+    write = WritePage(open_page(studio.url, max_new_tokens=tokens))
     write.send("Write a long paragraph about mountains.")
     write.wait_text()
     write.page.context.set_offline(True)
