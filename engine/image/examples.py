@@ -27,8 +27,10 @@ POOL: Final = 24
 JITTER: Final = 0.05
 """Standard deviation of what chance adds to a likeness: near names take turns, far ones stay away."""
 LATENTS: Final = (16, 8, 8)
-WIDTH: Final = SHOWN * (LATENTS[0] + 1) * LATENTS[1] * LATENTS[2]
-"""Numbers of one prompt's examples: of each its latents, and a plane that says how near its name is to the prompt."""
+PLANES: Final = SHOWN * (LATENTS[0] + 1)
+"""Channels of one prompt's examples: of each its latents, and a plane that says how near its name is to the prompt."""
+WIDTH: Final = PLANES * LATENTS[1] * LATENTS[2]
+"""Numbers of one prompt's examples."""
 DIRECTIONS: Final = 128
 LEVELS: Final = 16
 

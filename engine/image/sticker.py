@@ -31,7 +31,7 @@ from engine.image.chinese import ChineseEncoder
 from engine.image.denoising import denoise, settle_threads
 from engine.image.model import ImageRequest, ImageStep
 from engine.image.pixels import on_white, premultiplied, straight
-from engine.image.prompts import Prompt, PromptEncoder, WordEncoder, sentence_vectors
+from engine.image.prompts import Prompt, PromptEncoder, WordEncoder
 from engine.image.transformer import StickerTransformer
 from engine.image.upscaler import StickerUpscaler, enlarge
 from engine.image.weights import load_part
@@ -136,7 +136,7 @@ class StickerModel:
         """(tokens, pooled conditions with the examples) of prompts, on the device."""
         tokens, pooled = self._encoder(prompts)
         styles = [None if prompt.style is None else self.styles.index(prompt.style) for prompt in prompts]
-        beside = self._examples.beside(sentence_vectors(tokens), styles, seed)
+        beside = self._examples.beside(pooled[:, : -len(self.styles)], styles, seed)
         return tokens.to(self._device), torch.cat([pooled, beside], 1).to(self._device)
 
     def _inputs(self, request: ImageRequest) -> dict[str, Any]:

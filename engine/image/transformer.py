@@ -12,7 +12,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 
-from engine.image.examples import LATENTS, SHOWN, WIDTH
+from engine.image.examples import LATENTS, PLANES, WIDTH
 
 
 class StickerTransformer(SD3Transformer2DModel):  # type: ignore[misc]  # diffusers has no types
@@ -25,8 +25,7 @@ class StickerTransformer(SD3Transformer2DModel):  # type: ignore[misc]  # diffus
         super().__init__(*args, **kwargs)
         width = self.config.num_attention_heads * self.config.attention_head_dim
         patch = self.config.patch_size
-        channels = self.config.in_channels + SHOWN * (LATENTS[0] + 1)
-        self.pos_embed.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+        self.pos_embed.proj = nn.Conv2d(self.config.in_channels + PLANES, width, kernel_size=patch, stride=patch)
 
     def forward(
         self,
@@ -48,5 +47,5 @@ def with_examples(mixed: Tensor, pooled: Tensor, times: Tensor) -> tuple[Tensor,
     Examples fade as the noise does (times 1000 … 0): they say what to draw, not how its details look.
     """
     pooled, examples = pooled[:, :-WIDTH], pooled[:, -WIDTH:]
-    planes = examples.view(len(examples), -1, *LATENTS[1:]) * (times / 1000).view(-1, 1, 1, 1)
+    planes = examples.view(-1, PLANES, *LATENTS[1:]) * (times / 1000).view(-1, 1, 1, 1)
     return torch.cat([mixed, planes.to(mixed.dtype)], 1), pooled

@@ -21,7 +21,7 @@ from engine.image.examples import LATENTS, SHOWN, Examples
 from engine.image.prompts import sentence_vectors
 from engine.image.transformer import StickerTransformer, with_examples
 from engine.image.weights import load_part
-from engine.training.recipes.stickers.prepared import Prepared, caption_tokens, draw_captions
+from engine.training.recipes.stickers.prepared import Prepared, caption_tokens, caption_vectors, draw_captions
 from engine.training.recipes.stickers.publish import published_samples
 from engine.training.recipes.stickers.work import Work, rate_at
 
@@ -145,10 +145,8 @@ class DenoiserTraining:
             self._begin()
         self._forward = torch.compile(forward) if compiled else forward
         self._latents = prepared.latents.to(work.device)
-        parts = [
-            self._examples.nearest(prepared.vectors(slice(start, start + 8192)))
-            for start in range(0, len(prepared.ends) - 1, 8192)
-        ]
+        captions = torch.arange(len(prepared.ends) - 1)
+        parts = [self._examples.nearest(caption_vectors(prepared, part)) for part in torch.split(captions, 8192)]
         self._nearest = torch.cat([pictures.to(torch.int32) for pictures, _ in parts])
         self._likeness = torch.cat([likeness.half() for _, likeness in parts])
 

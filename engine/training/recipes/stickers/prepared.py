@@ -71,11 +71,6 @@ class Prepared:
     tokens: Tensor
     """float16 [tokens of all captions, 384]."""
 
-    def vectors(self, captions: slice) -> Tensor:
-        """Sentence vectors [n, 384] of these captions."""
-        rows = torch.arange(len(self.ends) - 1)[captions]
-        return torch.cat([sentence_vectors(caption_tokens(self, part)) for part in torch.split(rows, 8192)])
-
 
 def prepare(data: Stickers, model: StickerAutoencoder, encoder: PromptEncoder, work: Work) -> Prepared:
     """Compute it, or read it from the work folder."""
@@ -113,7 +108,7 @@ def choose_examples(data: Stickers, prepared: Prepared) -> tuple[Examples, Tenso
     for source in sorted(range(len(data.train)), key=lambda one: order.get(data.train[one].style, len(order))):
         by_concept.setdefault(data.train[source].concept, []).append(source)
     chosen = torch.tensor([source for sources in by_concept.values() for source in _one_of_each_style(data, sources)])
-    rows = torch.stack([as_is[chosen], torch.where(mirrored[chosen] < 0, as_is[chosen], mirrored[chosen])], 1)
+    rows = torch.stack([as_is[chosen], torch.where(mirrored < len(prepared.sources), mirrored, as_is)[chosen]], 1)
     number = {concept: place for place, concept in enumerate(by_concept)}
     names = torch.stack([_name_vector(prepared, as_is[sources[0]]) for sources in by_concept.values()])
     directions = torch.linalg.svd(names, full_matrices=False).Vh[: examples.DIRECTIONS].T
@@ -137,18 +132,16 @@ def _one_of_each_style(data: Stickers, sources: Sequence[int]) -> list[int]:
 
 
 def _first_rows(prepared: Prepared, sources: int, is_mirrored: bool) -> Tensor:
-    """int64 [sources]: the row of the picture as it is, or of its mirror image; -1 = there is none."""
-    rows = torch.arange(len(prepared.sources)).flip(0)
-    rows = rows[prepared.mirrored[rows] == is_mirrored]
-    found = torch.full((sources,), -1)
-    found[prepared.sources[rows]] = rows  # of several the last one written stays: the first picture, as the rows go backwards
-    return found
+    """int64 [sources]: the first row of each picture as it is, or of its mirror image; the number of rows = there is none."""
+    rows = (prepared.mirrored == is_mirrored).nonzero()[:, 0]
+    none = torch.full((sources,), len(prepared.sources))
+    return none.scatter_reduce(0, prepared.sources[rows], rows, "amin")
 
 
 def _name_vector(prepared: Prepared, row: Tensor) -> Tensor:
     """Where a concept lies: between its name and the words that tell more about it."""
     first, count = prepared.captions[row, 0].tolist()
-    vectors = sentence_vectors(caption_tokens(prepared, prepared.texts[first : first + count]))
+    vectors = caption_vectors(prepared, prepared.texts[first : first + count])
     return nn.functional.normalize(vectors[0] + vectors.mean(0), dim=0)
 
 
@@ -228,3 +221,8 @@ def caption_tokens(prepared: Prepared, captions: Tensor) -> Tensor:
     places = start[:, None] + torch.arange(MAX_TOKENS)
     inside = places < end[:, None]
     return prepared.tokens[places.clamp(max=len(prepared.tokens) - 1)].float() * inside[..., None]
+
+
+def caption_vectors(prepared: Prepared, captions: Tensor) -> Tensor:
+    """Sentence vectors [captions, 384]."""
+    return sentence_vectors(caption_tokens(prepared, captions))
