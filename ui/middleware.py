@@ -61,14 +61,16 @@ class GatewayMiddleware:
         if refusal is not None:
             await _answer(send, *refusal)
             return
+        if scope["path"] == "/zh" and scope["method"] == "GET":
+            await _answer(send, 307, "", [("location", _with_query("/zh/", scope))])
+            return
         path, is_page = scope["path"], scope["method"] == "GET" and scope["path"] in PAGES
         theme = "auto"
         if is_page:
             language, theme = await asyncio.to_thread(self.preferences)
             language = language or from_accept_language(headers.get("accept-language", ""))
             if path == "/" and language == "zh" and "text/html" in headers.get("accept", ""):
-                query = scope["query_string"].decode("latin-1")
-                await _answer(send, 307, "", [("location", "/zh/" + (f"?{query}" if query else ""))])
+                await _answer(send, 307, "", [("location", _with_query("/zh/", scope))])
                 return
         sender = _PageSender(send, PAGES[path], theme) if is_page else _HeaderSender(send)
         try:
@@ -90,6 +92,11 @@ class GatewayMiddleware:
             if not _is_upload(headers) and length.isdigit() and int(length) > MAX_JSON_BYTES:
                 return 413, TOO_LARGE
         return None
+
+
+def _with_query(path: str, scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _is_upload(headers: Headers) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
@@ -56,6 +57,21 @@ class WritePage:
         """Send a prompt and wait for the whole answer; returns its text."""
         self.send(text)
         return self.wait_done()
+
+    def watch_lengths(self) -> Callable[[], list[int]]:
+        """From now on note each length, in characters, that the newest answer has on the page; gives what was noted so far."""
+        self.page.evaluate(
+            """() => {
+                window.lengths = [];
+                const note = () => {
+                    const shown = [...document.querySelectorAll("#thread article.th-answer .answer")].at(-1);
+                    const length = shown ? shown.innerText.length : 0;
+                    if (length && length !== window.lengths.at(-1)) window.lengths.push(length);
+                };
+                new MutationObserver(note).observe(document.body, { subtree: true, childList: true, characterData: true });
+            }"""
+        )
+        return lambda: list(self.page.evaluate("() => window.lengths"))
 
     def wait_text(self, answer: Locator | None = None) -> None:
         """Until the first words of the answer are there."""

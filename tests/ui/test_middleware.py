@@ -95,3 +95,9 @@ def test_the_first_page_is_in_the_reader_s_language(
     saved.language = language
     response = client.get("/?c=1", headers={"accept": "text/html", "accept-language": header})
     assert response.headers.get("location") == leads_to
+
+
+def test_an_address_without_its_last_slash_leads_to_the_page(client: TestClient) -> None:
+    response = client.get("/zh?tab=library", follow_redirects=False)
+    assert (response.status_code, response.headers["location"]) == (307, "/zh/?tab=library")
+    assert client.get("/zh", follow_redirects=False).headers["location"] == "/zh/"
