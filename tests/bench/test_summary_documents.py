@@ -133,11 +133,11 @@ def test_claims(path: Path) -> None:
 
 def test_kinds_languages_and_splits_are_balanced() -> None:
     counts = Counter((read(path)["language"], read(path)["kind"], read(path)["split"]) for path in FILES)
-    assert len(FILES) == 48
+    assert len(FILES) == 96
     for language in ("en", "zh"):
         for split in ("dev", "test"):
             of_kind = [counts[language, kind, split] for kind in ("news", "report", "story", "meeting", "email")]
-            assert sum(of_kind) == 12 and set(of_kind) <= {2, 3}
+            assert sum(of_kind) == 24 and set(of_kind) <= {4, 5}
     for kind in ("news", "report", "story", "meeting", "email"):
         assert counts["en", kind, "dev"] + counts["zh", kind, "dev"] == counts["en", kind, "test"] + counts["zh", kind, "test"]
 
@@ -165,4 +165,4 @@ def test_likeness_to_the_text_does_not_tell_supported_claims(language: str) -> N
 
 def test_claims_of_each_change() -> None:
     changes = Counter(claim["change"] for path in FILES for claim in read(path)["claims"])
-    assert changes == {None: 192, **dict.fromkeys(CHANGES, 48)}
+    assert changes == {None: 384, **dict.fromkeys(CHANGES, 96)}
