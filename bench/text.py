@@ -2,7 +2,7 @@
 
     decode      tokens/s of the bare backend loop, of TextModel.generate, and of two chats at once (together)
     turn 10     first token with and without what earlier turns computed
-    cold        import, load and first token in a fresh process
+    cold        import, load and first token in a fresh process; the same of the published GGUF through transformers
 
 Medians of the runs, which alternate, so that a busy machine hurts all alike: compare within one table only.
 """
@@ -19,10 +19,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from bench.text_peers import gguf
 from engine.jobs.job import CancelToken
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling
-from tests.starter import starter_models, starter_text_model
+from tests.starter import starter_text_model
 
 PROMPT = "Write a long story about a lighthouse keeper and the winter storm that changed everything."
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
@@ -39,6 +40,24 @@ first = time.monotonic()
 import psutil
 print(json.dumps({"load_s": loaded - start, "first_token_s": first - start, "rss": psutil.Process().memory_info().rss}))
 model.close()
+"""
+
+COLD_GGUF = """
+import json, sys, time
+start = time.monotonic()
+from pathlib import Path
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+path = Path(sys.argv[1])
+tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+loaded = time.monotonic()
+hello = [{"role": "user", "content": "Hello"}]
+given = tokenizer.apply_chat_template(hello, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+model.generate(**given, max_new_tokens=1, do_sample=False)
+first = time.monotonic()
+import psutil
+print(json.dumps({"load_s": loaded - start, "first_token_s": first - start, "rss": psutil.Process().memory_info().rss}))
 """
 
 
@@ -83,7 +102,7 @@ def two_at_once(model: LocalTextModel, tokens: int) -> float:
 
 def turn_ten(model: LocalTextModel, number: int) -> tuple[float, float, int]:
     """Seconds to the first token of a tenth turn, with and without reuse, and its prompt tokens."""
-    story = f"Chapter {number}: the keeper counted the ships that passed and wrote each name into a blue book. " * 5
+    story = f"Chapter {number}: the keeper counted the ships that passed and wrote each name into a blue book. " * 6
     messages: list[Message] = []
     for chapter in range(9):
         messages += [Message("user", f"{chapter}. {story}"), Message("assistant", "I have read it, please go on with the next.")]
@@ -96,9 +115,9 @@ def turn_ten(model: LocalTextModel, number: int) -> tuple[float, float, int]:
     return reused.ttft_s or 0.0, fresh.ttft_s or 0.0, reused.prompt_tokens
 
 
-def cold() -> dict[str, float]:
+def cold(script: str, *arguments: str) -> dict[str, float]:
     """Load and first token of a fresh process."""
-    done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -107,8 +126,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=64)
     arguments = parser.parse_args()
-    starter_models()
-    colds = [cold() for _ in range(arguments.runs)]
+    file = str(gguf())
+    colds: dict[str, list[dict[str, float]]] = {"ours": [], "GGUF through transformers": []}
+    for _ in range(arguments.runs):
+        colds["ours"].append(cold(COLD))
+        colds["GGUF through transformers"].append(cold(COLD_GGUF, file))
     model = starter_text_model()
     ways: dict[str, Callable[[], float]] = {
         "bare backend": lambda: bare(model, arguments.tokens),
@@ -134,8 +156,9 @@ def main() -> None:
     print(
         f"turn 10 ({turns[0][2]} tokens)  {reused:.3f} s to the first token, {fresh:.3f} s without reuse: {fresh / reused:.1f}x"
     )
-    for key, unit, scale in (("load_s", "s", 1.0), ("first_token_s", "s", 1.0), ("rss", "MB", 1e-6)):
-        print(f"cold {key:14} {statistics.median(row[key] for row in colds) * scale:8.2f} {unit}")
+    for name, rows in colds.items():
+        load, first, rss = (statistics.median(row[key] for row in rows) for key in ("load_s", "first_token_s", "rss"))
+        print(f"cold, {name}: loaded after {load:.2f} s, first token after {first:.2f} s, {rss / 1e6:.0f} MB resident")
 
 
 if __name__ == "__main__":
