@@ -40,9 +40,9 @@ from engine.services.restore import apply_staged
 from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
 from engine.services.speed import SpeedService
-from engine.services.summarizing import SummaryParts
 from engine.services.summary import SummaryService
 from engine.services.summary_documents import DocumentFiles
+from engine.services.summary_parts import SummaryParts
 from engine.services.taste import EncoderHost, TasteService
 from engine.services.text import TextService
 from engine.services.training import TrainingService
