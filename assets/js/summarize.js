@@ -64,7 +64,7 @@ Tastemaker.widgets.summarize = (host) => {
     if (!again.contains(summ.options.node)) again.querySelector(".su-again-body").append(summ.options.node);
     heading.textContent = summ.turn.title;
     heading.title = summ.turn.title;
-    list.dataset.count = summ.turn.versions.length;
+    page.classList.toggle("has-many", summ.turn.versions.length > 2);
     keyed(list, summ.turn.versions, (version) => version.id, cards.create, cards.update);
     summ.options.draw();
   }

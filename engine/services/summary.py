@@ -270,7 +270,7 @@ class SummaryService:
             return _Writer(STARTER_ENCODER_ID)
         model_id = options.model or self._models.default("text", owner_id)
         self._models.require(model_id, owner_id)
-        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter)
+        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter, "summary")
         spec = next((spec for spec in self._catalog() if spec.id == model_id), None)
         return _Writer(model_id, adapter_id, adapter, spec.name if spec else "", tuple(spec.languages) if spec else ())
 

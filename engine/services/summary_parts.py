@@ -21,7 +21,8 @@ from engine.services.summary_documents import DocumentFiles, KeptDocument
 from engine.services.summary_records import Length, length_of
 from engine.services.taste import Encoder, EncoderHost
 from engine.services.writing import TextHost
-from engine.summary.document import Document
+from engine.summary.document import Document, count_words
+from engine.summary.language import document_language
 from engine.summary.reading.draft import ReadingLimits
 from engine.summary.reading.read import Reading, ReadingProgress, Source, read_documents
 from engine.summary.styles import SummaryStyles
@@ -100,6 +101,13 @@ def wish_of(options: SummaryOptions, documents: Sequence[Document], styles: Summ
         wanted=language,
     )
     return wish, length
+
+
+def asked_about(text: str, styles: SummaryStyles) -> tuple[Json, ...]:
+    """The messages by which a model is asked for a summary of a text, with every option left at its default."""
+    document = Document("", text, document_language(text), count_words(text))
+    wish, _ = wish_of(SummaryOptions(), [document], styles)
+    return ({"role": "system", "content": wish.question(styles)}, {"role": "user", "content": text})
 
 
 def judged(

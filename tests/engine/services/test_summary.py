@@ -2,89 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.bootstrap import ASSETS_DIR
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError, TooLongError
-from engine.jobs.job import JobSnapshot
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.services.examples import examples_of
 from engine.services.summarizing import marked
-from engine.services.summary import SummaryService
-from engine.services.summary_documents import DocumentFiles
-from engine.services.summary_parts import SummaryParts
-from engine.services.summary_records import SummaryStarted, length_of
+from engine.services.summary_records import length_of
 from engine.services.summary_sources import MAX_FILES
 from engine.summary.document import Document
-from engine.summary.reading.draft import ReadingLimits
-from engine.summary.styles import load_summary_styles
-from engine.text.model import GenerateRequest
-from engine.types import SummaryOptions, SummaryRequest
-from storage.files import FileStore
-from storage.records import CreationFilter, CreationRecord
-from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeEncoders, FakeHost, FakeTextModel, wait_for
-from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
-
-MILL = (
-    "The old mill at Harrow burned down on Tuesday night. Nobody was hurt in the fire. The owner, Vera Lind, had sold the "
-    "building to the council for 40,000 crowns in March.\n\nFirefighters from three villages fought the flames until dawn. "
-    "The council wants to build a library where the mill stood. It will decide on the plan in June."
-)
-ZH = (
-    "哈罗的老磨坊在星期二晚上被烧毁。火灾中没有人受伤。业主维拉在三月把房子卖给了镇政府。"
-    "镇政府想在原址建一座图书馆。六月将决定这个计划。"
-)
-
-
-def words_of_the_text(request: GenerateRequest, row: int) -> Sequence[str]:
-    """The first sentence of what is to be summarised."""
-    return [f"{word} " for word in request.messages[-1].content.partition(".")[0].split()] + ["."]
-
-
-@dataclass(frozen=True)
-class SummaryStudio:
-    """The service and what it stands on."""
-
-    parts: TextStudio
-    summary: SummaryService
-
-    def summarize(self, text: str | None = MILL, *, key: str | None = None, **options: Any) -> SummaryStarted:
-        files, documents = tuple(options.pop("files", ())), tuple(options.pop("documents", ()))
-        request = SummaryRequest(text, files, documents, SummaryOptions(**options), key)
-        return self.summary.summarize(OWNER, request)
-
-    def ended(self, job_id: str) -> JobSnapshot:
-        snapshot = self.parts.runner.wait(job_id, DEADLINE_S)
-        assert snapshot is not None and snapshot.is_final
-        return snapshot
-
-    def made(self, text: str | None = MILL, **options: Any) -> CreationRecord:
-        started = self.summarize(text, **options)
-        assert self.ended(started.job_id).status == "done"
-        return self.parts.row(started.creation_ids[0])
-
-
-def summary_studio(parts: TextStudio, folder: Path) -> SummaryStudio:
-    files, styles = FileStore(folder / "files"), load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
-    work = SummaryParts(
-        parts.database, DocumentFiles(files), FakeHost(parts.model), FakeEncoders([]), styles, ReadingLimits(), folder / "tmp"
-    )
-    return SummaryStudio(parts, SummaryService(parts.runner, parts.models, parts.adapters, lambda: CATALOG, work))
+from engine.types import SummaryOptions
+from storage.records import CreationFilter
+from tests.engine.services.fakes import FakeTextModel, wait_for
+from tests.engine.services.studio_parts import OWNER, text_studio
+from tests.engine.services.summary_studio import MILL, ZH, SummaryStudio, long_text, seeded, summary_studio, words_of_the_text
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[SummaryStudio]:
     with text_studio(tmp_path, FakeTextModel(words_of_the_text)) as parts:
         yield summary_studio(parts, tmp_path)
-
-
-def long_text(sentences: int) -> str:
-    return " ".join(f"Item {number} of the list is about {' '.join(['word'] * 12)}." for number in range(sentences))
 
 
 def test_an_extractive_summary_is_of_the_document_s_own_sentences(studio: SummaryStudio) -> None:
@@ -186,11 +127,6 @@ def test_a_long_document_is_noted_by_parts_and_goes_on_where_it_was_stopped(stud
 def test_the_same_click_twice_is_one_summary(studio: SummaryStudio) -> None:
     first, second = studio.summarize(key="k"), studio.summarize(key="k")
     assert first == second and studio.ended(first.job_id).status == "done" and studio.parts.rows() == 1
-
-
-def seeded(request: GenerateRequest, row: int) -> Sequence[str]:
-    """A sentence of the document, and one that names the row's seed."""
-    return ["Nobody was hurt in the fire. ", f"Seed {request.seeds[row]} said so."]
 
 
 def test_several_summaries_of_one_click_share_the_reading_and_each_has_its_seed(studio: SummaryStudio) -> None:
