@@ -145,7 +145,8 @@ def test_several_seeds_stand_side_by_side_one_is_picked_and_its_seed_used_again(
         summaries.done(card)
         expect(card.locator("[data-action=seed]")).to_have_text(f"seed {seed}")
     first, second, third = (card.bounding_box() for card in summaries.cards.all())
-    assert first and second and third and first["y"] == second["y"] and first["x"] < second["x"]
+    assert first and second and third and first["x"] < second["x"] < third["x"]
+    assert first["y"] == second["y"] == third["y"]
     summaries.cards.nth(1).locator("[data-action=pick]").click()
     expect(summaries.cards.nth(1).locator(".su-best")).to_be_visible()
     expect(page.locator("#summary-list .su-best:visible")).to_have_count(1)
