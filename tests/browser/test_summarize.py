@@ -192,13 +192,17 @@ def test_an_address_inside_is_not_fetched_and_one_sentence_says_so(tmp_path: Pat
     try:
         with RunningStudio(tmp_path / "data", models_dir, "--read-urls", offline=False) as running:
             page = open_page(f"{running.url}/?tab=summarize", selector="#summary-url")
-            for address in (f"http://127.0.0.1:{inside.server_port}/secret", f"http://localhost:{inside.server_port}/secret"):
+            inside_url = f"http://127.0.0.1:{inside.server_port}/secret"
+            for address, sentence in (
+                ("http://127.0.0.1/secret", "not on the open internet, so it is not fetched. Paste its text instead."),
+                ("http://localhost/secret", "not on the open internet"),
+                (inside_url, "no address of a web page"),
+            ):
                 page.locator("#summary-url").fill(address)
                 page.locator("#summary-fetch").click()
-                row = page.locator("#summary-file-list .su-file").last
+                row = page.locator("#summary-file-list .su-file", has_text=address)
                 expect(row).to_have_attribute("data-state", "refused", timeout=WORK_LIMIT_MS)
-                expect(row).to_contain_text("not on the open internet")
-                expect(row).to_contain_text("Paste its text instead")
+                expect(row).to_contain_text(sentence)
             expect(page.locator("#summary-create")).to_be_disabled()
     finally:
         inside.shutdown()
