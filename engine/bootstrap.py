@@ -40,9 +40,9 @@ from engine.services.restore import apply_staged
 from engine.services.runs import KIND as TRAIN
 from engine.services.secret import SecretFile
 from engine.services.speed import SpeedService
-from engine.services.summarizing import SummaryParts
 from engine.services.summary import SummaryService
 from engine.services.summary_documents import DocumentFiles
+from engine.services.summary_parts import SummaryParts
 from engine.services.taste import EncoderHost, TasteService
 from engine.services.text import TextService
 from engine.services.training import TrainingService
@@ -53,7 +53,7 @@ from engine.services.writing import TextHost
 from engine.settings import Settings
 from engine.studio import Studio
 from engine.summary.reading.draft import ReadingLimits
-from engine.summary.styles import load_summary_styles
+from engine.summary.styles import SummaryStyles, load_summary_styles
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.files import FileStore, Stores
@@ -137,7 +137,8 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         opened.callback(taste.close)
         datasets = DatasetService(database)
         training = _training(settings, parts.training_module, runner, database, datasets, model_service, store, device)
-        prompts = ArenaPrompts(database, datasets, ASSETS_DIR / "prompts")
+        styles = load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
+        prompts = ArenaPrompts(database, datasets, ASSETS_DIR / "prompts", styles)
 
         studio = Studio(
             settings=settings,
@@ -154,7 +155,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
                 model_service,
                 adapters,
                 lambda: catalog.list("text"),
-                _summary_parts(settings, database, files, text_host, parts.encoders or host),
+                _summary_parts(settings, database, files, text_host, parts.encoders or host, styles),
             ),
             conversations=ConversationService(database),
             feedback=FeedbackService(database),
@@ -210,7 +211,12 @@ def _training(
 
 
 def _summary_parts(
-    settings: Settings, database: Database, files: FileStore, text_host: TextHost, encoders: EncoderHost
+    settings: Settings,
+    database: Database,
+    files: FileStore,
+    text_host: TextHost,
+    encoders: EncoderHost,
+    styles: SummaryStyles,
 ) -> SummaryParts:
     limits = ReadingLimits(
         pages=settings.read_pages,
@@ -218,7 +224,6 @@ def _summary_parts(
         time_s=settings.read_seconds,
         memory_bytes=settings.read_memory_mb * 2**20,
     )
-    styles = load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
     return SummaryParts(database, DocumentFiles(files), text_host, encoders, styles, limits, settings.tmp_dir)
 
 

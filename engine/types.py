@@ -165,6 +165,8 @@ class ImagineRequest:
 SUMMARY_METHODS = ("extractive", "abstractive", "hybrid")
 SUMMARY_STYLES = ("abstract", "bullets", "one_line", "key_facts", "child", "headline", "social")
 SUMMARY_LENGTHS = ("short", "medium", "long")
+MAX_SUMMARIES = 4
+"""Of one click, side by side."""
 _LENGTH_RANGES: dict[str, tuple[int, int]] = {"sentences": (1, 200), "words": (5, 5000), "percent": (1, 90)}
 
 
@@ -189,6 +191,8 @@ class SummaryOptions:
     """Model id; None = the default text model. An extractive summary needs none."""
     adapter: str = "promoted"
     """Adapter id, "base", or "promoted"."""
+    n: int = 1
+    """How many of the same settings, 1 … 4, in the model's words; seeds[i] = seed + i."""
     seed: int | None = None
     """None = drawn at random and recorded."""
     parent_id: str | None = None
@@ -200,6 +204,10 @@ class SummaryOptions:
         _check_choice("format", self.format, ("markdown", "text"))
         if self.language is not None:
             _check_choice("language", self.language, ("en", "zh"))
+        _check_range("n", self.n, 1, MAX_SUMMARIES, int)
+        if self.n > 1 and self.method == "extractive":
+            text = 'An extractive summary comes out the same each time. Leave "n" at 1, or choose abstractive or hybrid.'
+            raise BadOptionError(text, key="error.summary_n")
         if self.seed is not None:
             _check_range("seed", self.seed, 0, 2**53 - 1, int)
         for name in ("focus", "reference", "model", "adapter", "parent_id"):

@@ -15,12 +15,13 @@ from typing import Any, TypeAlias
 import gradio as gr
 
 from engine.errors import BadOptionError, StudioError
+from storage.records import Kind
 
 Answer: TypeAlias = dict[str, Any]
 Options: TypeAlias = dict[str, Any] | None
 Owner: TypeAlias = Callable[[gr.Request | None], str]
 """request → whose rows the call may see."""
-TASKS = ("text", "image", "summary")
+TASKS: tuple[Kind, ...] = ("text", "image", "summary")
 logger = logging.getLogger("tastemaker.api")
 
 
@@ -65,11 +66,12 @@ def id_of(value: object, name: str) -> str:
     return value
 
 
-def task_of(value: object) -> str:
+def task_of(value: object) -> Kind:
     """The name of a task. Raises BadOptionError for any other."""
-    if value not in TASKS:
-        raise BadOptionError(f'Option "task" must be one of {", ".join(TASKS)}.')
-    return str(value)
+    for task in TASKS:
+        if task == value:
+            return task
+    raise BadOptionError(f'Option "task" must be one of {", ".join(TASKS)}.')
 
 
 def zoned(filters: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -88,7 +88,7 @@ def _test(studio: Studio, owner: Owner) -> dict[str, Callable[..., Answer]]:
         override = wish.get("override")
         if override is not None and (not isinstance(override, str) or not override.strip()):
             raise BadOptionError('Option "override" must be a reason in words, or null.')
-        task = task_of(wish.get("task", "text"))
+        task = task_of(wish["task"]) if wish.get("task") is not None else None
         made = studio.adapters.promote(owner(request), id_of(adapter_id, "adapter_id"), task=task, override=override)
         return {"task": made.task, "promoted": made.adapter_id}
 

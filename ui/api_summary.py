@@ -48,7 +48,7 @@ def endpoints(studio: Studio, owner: Owner) -> dict[str, Callable[..., Any]]:
             **(last.result or {}),
             "model": started.model_id,
             "adapter": started.adapter_id,
-            "seed": started.seed,
+            "seed": started.seeds[0],
             "notices": [notice["message"] for notice in last.data.get("notices") or ()],
         }
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from engine.errors import BadOptionError, CancelledError, StudioError
+from storage.records import Kind
 from ui.components.frame import Frame
 from ui.i18n import messages, translator
 
 Action: TypeAlias = dict[str, Any]
 Answer: TypeAlias = Callable[[str, Action], Any]
 """(owner_id, action) → one JSON value."""
+TRAINED_TASKS: Final[tuple[Kind, ...]] = ("text", "summary")
 logger = logging.getLogger("tastemaker.ui")
 
 
@@ -33,6 +35,14 @@ def action_text(action: Action, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise BadOptionError(f'"{name}" must be text.', key="error.option_text", name=name)
     return value
+
+
+def task_of(value: object) -> Kind:
+    """A task that adapters are trained for. Raises BadOptionError for any other."""
+    for task in TRAINED_TASKS:
+        if task == value:
+            return task
+    raise BadOptionError(f"Choose one of: {', '.join(TRAINED_TASKS)}.", key="error.one_of", names=", ".join(TRAINED_TASKS))
 
 
 def action_list(action: Action, name: str) -> list[Any]:

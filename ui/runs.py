@@ -5,7 +5,7 @@ Knows the services; words and shapes are ui/view_run.py's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import StudioError
 from ui.handlers import error_view
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 View = dict[str, Any]
 Curve = tuple[list[float], float | None]
-TASK: Final = "text"
 
 
 class RunsOf:
@@ -36,10 +35,10 @@ class RunsOf:
 
     def rows(self, owner_id: str) -> list[View]:
         """A row for each run, newest first."""
-        made = {view.record.id: view for view in self.studio.adapters.list(owner_id, TASK)}
+        made = {view.record.id: view for view in self.studio.adapters.list(owner_id)}
         return [
             row_view(run, made.get(run.request.adapter_id), *self._curve(owner_id, run), self.t)
-            for run in self.studio.training.runs(owner_id, TASK)
+            for run in self.studio.training.runs(owner_id)
         ]
 
     def view(self, owner_id: str, run_id: str, *, is_first: bool) -> View:
@@ -61,7 +60,7 @@ class RunsOf:
     def _made(self, owner_id: str, run: RunView) -> AdapterView | None:
         if run.adapter is None:
             return None
-        return next((view for view in self.studio.adapters.list(owner_id, TASK) if view.record.id == run.adapter.id), None)
+        return next((view for view in self.studio.adapters.list(owner_id) if view.record.id == run.adapter.id), None)
 
     def _curve(self, owner_id: str, run: RunView) -> Curve:
         """The sparkline and the newest held-out accuracy."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from storage.records import BASE, DatasetRecord, PromotionRecord
+from storage.records import BASE, DatasetRecord, Kind, PromotionRecord
 from ui.i18n import Translator
 from ui.view import markdown
 
@@ -165,6 +165,7 @@ def version_view(view: AdapterView, versions: Versions, datasets: Mapping[str, D
     return {
         "id": record.id,
         "name": record.name,
+        "task": record.task,
         "base_id": record.base_model_id,
         "base": versions.model(record.base_model_id),
         "created_at": record.created_at.isoformat(),
@@ -186,7 +187,7 @@ def history_view(rows: Sequence[PromotionRecord], versions: Versions, t: Transla
             "at": row.created_at.isoformat(),
             "to": versions.name(row.adapter_id),
             "from": versions.name(row.previous_id),
-            "base": versions.model(row.base_model_id),
+            "base": _place(row, versions, t),
             "kind": "rollback" if "rolled_back" in row.gate else "promote",
             "why": _why(row, t),
         }
@@ -195,21 +196,28 @@ def history_view(rows: Sequence[PromotionRecord], versions: Versions, t: Transla
 
 
 def in_use_view(rows: Sequence[PromotionRecord], versions: Versions, t: Translator) -> list[View]:
-    """For each base model that something was ever promoted on, what it writes with. `rows` newest first."""
-    newest: dict[str, PromotionRecord] = {}
+    """For each task and base model that something was ever promoted on, what it writes with. `rows` newest first."""
+    newest: dict[tuple[Kind, str], PromotionRecord] = {}
     for row in rows:
-        newest.setdefault(row.base_model_id, row)
+        newest.setdefault((row.task, row.base_model_id), row)
     return [
         {
+            "task": task,
             "base_id": base_id,
-            "base": versions.model(base_id),
+            "base": _place(row, versions, t),
             "adapter_id": row.adapter_id,
             "name": t("arena.base") if row.adapter_id == BASE else versions.name(row.adapter_id),
             "since": row.created_at.isoformat(),
             "can_roll_back": row.adapter_id != BASE,
         }
-        for base_id, row in newest.items()
+        for (task, base_id), row in newest.items()
     ]
+
+
+def _place(row: PromotionRecord, versions: Versions, t: Translator) -> str:
+    """The base model, and the task where it is not writing."""
+    name = versions.model(row.base_model_id)
+    return name if row.task == "text" else t("arena.place", base=name, task=t(f"train.task.{row.task}"))
 
 
 def _why(row: PromotionRecord, t: Translator) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import reduce
 from typing import Any, Final
 
-from storage.records import DatasetRecord, Json, Method
+from storage.records import DatasetRecord, Json, Kind, Method
 from ui.i18n import Translator
 
 View = dict[str, Any]
@@ -22,7 +22,7 @@ GOOD_START: Final[Mapping[Method, int]] = {"dpo": 45, "kto": 60, "sft": 40}
 EXAMPLE_CHARS: Final = 600
 
 
-def headline(counts: Mapping[Method, Json], method: Method, is_lacking: bool, t: Translator) -> View:
+def headline(counts: Mapping[Method, Json], method: Method, is_lacking: bool, t: Translator, *, task: Kind = "text") -> View:
     """{headline, hint, is_enough}: how many usable ratings there are, and how many more make a good start.
 
     `counts` is by method, as a dataset's; `is_lacking`: a training with `method` cannot start yet (and says why elsewhere).
@@ -39,7 +39,7 @@ def headline(counts: Mapping[Method, Json], method: Method, is_lacking: bool, t:
     enough = not is_lacking and not short
     return {
         "headline": reduce(lambda first, then: t("train.sentences", first=first, then=then), said),
-        "hint": t("train.hint.enough" if enough else "train.hint.more"),
+        "hint": t("train.hint.enough" if enough else f"train.hint.more.{task}"),
         "is_enough": enough,
     }
 

@@ -42,6 +42,7 @@ def row_view(
         "status": status,
         "is_live": status in LIVE,
         "done": "" if fraction is None else percent(fraction, t),
+        "task": run.request.task,
         "method": run.request.recipe,
         "preset": run.request.preset,
         "examples": total_of(run.dataset.counts) if run.dataset else None,
@@ -95,6 +96,7 @@ def fixed_view(run: RunView, base_name: str, tensorboard_dir: str, t: Translator
     request, data = run.request, run.dataset
     counts = data.counts if data else {}
     facts: list[tuple[str, str | None, bool]] = [
+        ("task", t(f"train.task.{request.task}"), False),
         ("method", t(f"train.method.{request.recipe}"), False),
         ("preset", t(f"train.preset.{request.preset}"), False),
         ("base", base_name, False),
@@ -107,6 +109,7 @@ def fixed_view(run: RunView, base_name: str, tensorboard_dir: str, t: Translator
         "title": request.name,
         "method": request.recipe,
         "form": {
+            "task": request.task,
             "preset": request.preset,
             "recipe": request.recipe,
             "base": request.base_model_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.types import SUMMARY_LENGTHS, SUMMARY_METHODS, SUMMARY_STYLES
+from engine.types import MAX_SUMMARIES, SUMMARY_LENGTHS, SUMMARY_METHODS, SUMMARY_STYLES
 from storage.records import BASE, CreationRecord
 from ui.i18n import Translator
 from ui.view import LIVE, fraction_of, language_name, left_text, percent
@@ -32,11 +32,12 @@ _SOURCES_SHOWN: Final = 3
 
 
 def form_view(t: Translator, *, models: Sequence[Mapping[str, str]], model: str | None, urls: bool, accept: str) -> View:
-    """What can be chosen: methods, styles, lengths, the models that write, whether addresses are fetched."""
+    """What can be chosen: methods, styles, lengths, how many, the models that write, whether addresses are fetched."""
     return {
         "methods": [_choice("method", name, t) for name in SUMMARY_METHODS],
         "styles": [_choice("style", name, t) for name in SUMMARY_STYLES],
         "lengths": [_choice("length", name, t) for name in SUMMARY_LENGTHS],
+        "most": MAX_SUMMARIES,
         "models": list(models),
         "model": model,
         "urls": urls,
@@ -131,6 +132,7 @@ def version_view(version: SummaryVersion, names: Mapping[str, str], t: Translato
         "status": creation.status,
         "label": label_of(params, t),
         "facts": " · ".join(_facts(creation, names, t)),
+        "seed": seed_of(creation),
         "text": creation.output,
         "lines": lines_of(creation.output, sentences),
         "sentences": [sentence_view(one, t) for one in sentences],
@@ -151,6 +153,12 @@ def version_view(version: SummaryVersion, names: Mapping[str, str], t: Translato
 def label_of(params: Mapping[str, Any], t: Translator) -> str:
     """How it was made: "Extractive · bullet points"."""
     return " · ".join(t(f"summarize.{kind}.{params[kind]}") for kind in ("method", "style") if params.get(kind))
+
+
+def seed_of(creation: CreationRecord) -> str | None:
+    """As text, because JavaScript rounds large numbers; None where no seed was used."""
+    is_drawn = creation.origin == "generated" and creation.params.get("method") != "extractive"
+    return str(creation.seed) if is_drawn and creation.seed is not None else None
 
 
 def _facts(creation: CreationRecord, names: Mapping[str, str], t: Translator) -> list[str]:
@@ -257,20 +265,19 @@ def scores_view(scores: Mapping[str, Any], t: Translator) -> list[View]:
 
 
 def live_view(snapshot: JobSnapshot, error: str | None, t: Translator) -> View:
-    """What a follower draws at each update."""
+    """What a follower draws at each update; `summaries` are [{id, lines}]."""
     data = snapshot.data
-    sentences = list(data.get("sentences") or ())
-    text = str(data.get("summary") or "")
     return {
         "job_id": snapshot.job_id,
-        "creation_id": data.get("creation_id"),
         "turn_id": data.get("turn_id"),
         "status": snapshot.status,
         "done": snapshot.is_final,
         "error": error,
         "fraction": fraction_of(snapshot.progress),
         "line": progress_line(snapshot, t),
-        "lines": lines_of(text, sentences),
+        "summaries": [
+            {"id": one["id"], "lines": lines_of(str(one["text"]), list(one["sentences"]))} for one in data.get("creations") or ()
+        ],
         "documents": [document_view(one, t) for one in data.get("documents") or ()],
     }
 

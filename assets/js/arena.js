@@ -82,7 +82,7 @@ Tastemaker.widgets.arena = (host) => {
     h("button", { class: "tm-button is-primary", type: "button", "data-action": "go-on", onclick: () => open(one.run) }, t(one.votes ? "arena.go_on" : "arena.begin")));
 
   function versionRow(one) {
-    const facts = [one.base, one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at)].filter(Boolean).join(" · ");
+    const facts = [one.task === "text" ? "" : t(`train.task.${one.task}`), one.base, one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at)].filter(Boolean).join(" · ");
     const result = one.result ? h("button", { class: "tm-link ar-outcome", type: "button", onclick: () => open(one.result.run) }, one.result.text) : h("span", { class: "tm-small ar-outcome" }, one.under_way || t("arena.untested"));
     const test = h("button", { class: "tm-button", type: "button", "data-action": "evaluate", onclick: () => askTest(one) }, t(one.result ? "arena.test_again" : "arena.test"));
     return h("div", { class: "ar-row tm-card", "data-adapter": one.id, "data-state": one.state },
@@ -132,6 +132,8 @@ Tastemaker.widgets.arena = (host) => {
     host.root.closest(".tm-page")?.scrollTo(0, 0);
   }
 
+  const LONG = 600; // characters: a document that is summarised is read in a box of its own
+
   function matchNode(match) {
     const side = (name, html) => {
       const text = h("div", { class: "answer", dir: "auto" });
@@ -141,7 +143,7 @@ Tastemaker.widgets.arena = (host) => {
     const button = (choice, key) => h("button", { class: "tm-button", type: "button", "data-vote": choice, onclick: () => vote(choice) }, h("kbd", { class: "tm-kbd" }, key), h("span", {}, t(`arena.vote.${choice}`)));
     const before = match.context.length ? h("details", { class: "ar-context" }, h("summary", {}, t("arena.before", { n: match.context.length })),
       match.context.map((one) => h("p", { dir: "auto" }, h("span", { class: "tm-small" }, t(`arena.role.${one.role}`)), one.text))) : null;
-    return h("div", { class: "ar-match" }, before, h("p", { class: "ar-prompt", dir: "auto" }, match.prompt),
+    return h("div", { class: "ar-match" }, before, h("p", { class: `ar-prompt${match.prompt.length > LONG ? " is-document" : ""}`, dir: "auto", tabindex: match.prompt.length > LONG ? 0 : null }, match.prompt),
       h("div", { class: "ar-sides" }, side("left", match.left), side("right", match.right)),
       h("div", { class: "ar-votes", role: "group", "aria-label": t("arena.which") }, button("left", "←"), button("tie", "↓"), button("bad", "↑"), button("right", "→")));
   }

@@ -74,7 +74,7 @@ Tastemaker.parts.arena = ({ host, open, ask }) => {
     return true;
   }
 
-  const rollBack = (one) => h("button", { class: "tm-button", type: "button", "data-action": "rollback", onclick: () => switchTo("rollback", { base_id: one.base_id }) }, icon("undo"), t("arena.rollback"));
+  const rollBack = (one) => h("button", { class: "tm-button", type: "button", "data-action": "rollback", onclick: () => switchTo("rollback", { task: one.task, base_id: one.base_id }) }, icon("undo"), t("arena.rollback"));
 
   /** The gate can be overruled, with a reason that is kept beside the switch. */
   function askOverride(one) {

@@ -14,7 +14,7 @@ Tastemaker.parts.modelAdapters = (ask) => {
   };
 
   function row(one) {
-    const facts = [t(`models.adapter.method.${one.method}`), one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at), bytes(one.size_bytes)].filter(Boolean).join(" · ");
+    const facts = [one.task === "text" ? "" : t(`train.task.${one.task}`), t(`models.adapter.method.${one.method}`), one.examples ? t("arena.from_examples", { n: one.examples }) : "", Tastemaker.when(one.created_at), bytes(one.size_bytes)].filter(Boolean).join(" · ");
     const more = h("button", { class: "tm-icon-button", type: "button", "aria-haspopup": "menu", "aria-label": t("models.more", { name: one.name }), title: t("models.more", { name: one.name }), "data-action": "adapter", onclick: () => openMore(more, one) }, icon("dots"));
     const result = one.result ? h("button", { class: "tm-link tm-small", type: "button", onclick: () => Tastemaker.navigate("arena", { run: one.result.run }) }, one.result.text) : h("span", { class: "tm-small" }, one.under_way || t("arena.untested"));
     return h("li", { class: "mo-adapter", "data-adapter": one.id, "data-state": one.state },
@@ -24,7 +24,7 @@ Tastemaker.parts.modelAdapters = (ask) => {
 
   function openMore(anchor, one) {
     const entries = one.state === "promoted"
-      ? [{ label: t("arena.rollback"), note: t("models.adapter.rollback.note"), icon: "undo", run: () => act("rollback", { base_id: one.base_id }).catch(() => null) }]
+      ? [{ label: t("arena.rollback"), note: t("models.adapter.rollback.note"), icon: "undo", run: () => act("rollback", { task: one.task, base_id: one.base_id }).catch(() => null) }]
       : [{ label: t("arena.promote"), note: t("models.adapter.promote.note"), icon: "check", run: () => promote(one) }];
     entries.push({ label: t(one.result ? "arena.test_again" : "arena.test"), icon: "arena", run: () => Tastemaker.navigate("arena") });
     if (one.run) entries.push({ label: t("models.adapter.run"), icon: "train", run: () => Tastemaker.navigate("train", { run: one.run }) });

@@ -64,7 +64,7 @@ Tastemaker.widgets.summarize = (host) => {
     if (!again.contains(summ.options.node)) again.querySelector(".su-again-body").append(summ.options.node);
     heading.textContent = summ.turn.title;
     heading.title = summ.turn.title;
-    list.dataset.count = summ.turn.versions.length;
+    page.classList.toggle("has-many", summ.turn.versions.length > 2);
     keyed(list, summ.turn.versions, (version) => version.id, cards.create, cards.update);
     summ.options.draw();
   }
@@ -190,7 +190,7 @@ Tastemaker.widgets.summarize = (host) => {
   summ.stop = async (jobId) => {
     summ.stopping.add(jobId);
     draw();
-    for (const version of summ.turn ? summ.turn.versions : []) if (version.job_id === jobId) cards.live(cardOf(version.id), summ.lives.get(jobId) || { line: "", fraction: null, lines: [] });
+    for (const version of summ.together(jobId)) cards.live(cardOf(version.id), summ.lives.get(jobId) || { line: "", fraction: null }, []);
     await host.act("cancel", { job_id: jobId }).catch(() => null);
     await reread();
     bus.emit("job");
@@ -201,6 +201,9 @@ Tastemaker.widgets.summarize = (host) => {
   const followed = new Map(); // job id → when it was last heard of
   const cardOf = (id) => list.querySelector(`[data-creation="${CSS.escape(id)}"]`);
   const isLive = (version) => version.status === "queued" || version.status === "running";
+
+  /** The summaries of one click that are still being made: one stop ends them all. */
+  summ.together = (jobId) => (summ.turn ? summ.turn.versions.filter((version) => version.job_id === jobId && isLive(version)) : []);
 
   function followAll() {
     for (const version of summ.turn.versions) {
@@ -215,8 +218,10 @@ Tastemaker.widgets.summarize = (host) => {
     if (view.done) { followed.delete(view.job_id); summ.stopping.delete(view.job_id); summ.lives.delete(view.job_id); } else { followed.set(view.job_id, Date.now()); summ.lives.set(view.job_id, view); }
     if (!summ.turn || view.turn_id !== summ.turn.id) return;
     if (view.documents.length && view.documents.length !== summ.turn.documents.length) { summ.turn.documents = view.documents; readTexts(); }
-    const card = cardOf(view.creation_id);
-    if (card && !view.done) cards.live(card, view);
+    for (const one of view.done ? [] : view.summaries) {
+      const card = cardOf(one.id);
+      if (card && isLive(card.version)) cards.live(card, view, one.lines);
+    }
     if (!view.done) return;
     if (view.error) Tastemaker.notice(view.error, { kind: "error" });
     if (document.hidden || Tastemaker.page() !== "summarize") markTitle();
@@ -276,6 +281,12 @@ Tastemaker.widgets.summarize = (host) => {
     Tastemaker.notice(t("summarize.pick_kept", { n: others.length }));
   };
 
+  /** Another summary with the seed of this one: a longer one, in another style, or the same again. */
+  summ.reuse = (seed) => {
+    summ.options.change({ seed });
+    Tastemaker.notice(t("summarize.seed_kept", { seed }));
+  };
+
   summ.star = async (version) => {
     const answer = await host.act("star", { id: version.id, on: !version.starred }).catch(() => null);
     if (answer) { version.starred = answer.starred; draw(); }
@@ -316,8 +327,9 @@ Tastemaker.widgets.summarize = (host) => {
   document.addEventListener("keydown", (event) => {
     if (Tastemaker.page() !== "summarize" || event.defaultPrevented || document.querySelector("dialog[open], .tm-menu")) return;
     if (event.key === "Escape") {
-      const running = summ.turn && summ.turn.versions.find(isLive);
-      if (running) { event.preventDefault(); summ.stop(running.job_id); }
+      const running = new Set(summ.turn ? summ.turn.versions.filter(isLive).map((version) => version.job_id) : []);
+      if (running.size) event.preventDefault();
+      for (const jobId of running) summ.stop(jobId);
       return;
     }
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) { event.preventDefault(); summ.send(); return; }

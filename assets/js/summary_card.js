@@ -15,7 +15,8 @@ Tastemaker.parts.summaryCard = (summ) => {
   function create(version) {
     const action = (name, sign, run, extra = {}) => h("button", { class: "tm-icon-button", type: "button", "data-action": name, "aria-label": t(`summarize.action.${name}`), title: t(`summarize.action.${name}`), onclick: run, ...extra }, icon(sign));
     const node = h("article", { class: "su-card tm-card", "data-creation": version.id, onpointerdown: () => summ.choose(node.version.id), onfocusin: () => summ.choose(node.version.id) },
-      h("header", { class: "su-card-head" }, h("div", { class: "su-card-title" }, h("strong", {}), h("span", { class: "tm-small su-facts" })),
+      h("header", { class: "su-card-head" }, h("div", { class: "su-card-title" }, h("strong", {}), h("span", { class: "tm-small su-facts" }, h("span", {}),
+          h("button", { class: "tm-link", type: "button", "data-action": "seed", title: t("summarize.seed_reuse"), hidden: true, onclick: () => summ.reuse(node.version.seed) }))),
         h("span", { class: "tm-badge su-best", hidden: true }, icon("check"), t("summarize.picked")),
         action("star", "star", () => summ.star(node.version)), action("trash", "trash", () => summ.trash(node.version))),
       h("div", { class: "su-progress", hidden: true }, h("div", { class: "im-line" }, h("span", { class: "im-line-text", role: "status" }), h("div", { class: "tm-progress", role: "progressbar", "aria-label": t("summarize.progress") }, h("span", {}))),
@@ -35,7 +36,7 @@ Tastemaker.parts.summaryCard = (summ) => {
     const before = node.version;
     node.version = version;
     // Whether there is another one to be better than belongs to it.
-    const signature = JSON.stringify([version, others(version).length, summ.chosen === version.id]);
+    const signature = JSON.stringify([version, others(version).length, summ.chosen === version.id, summ.together(version.job_id).length]);
     if (node.signature === signature) return;
     node.signature = signature;
     const live = isLive(version.status);
@@ -43,7 +44,10 @@ Tastemaker.parts.summaryCard = (summ) => {
     node.classList.toggle("is-picked", version.picked);
     node.classList.toggle("is-chosen", summ.chosen === version.id);
     node.querySelector(".su-card-title strong").textContent = version.label;
-    node.querySelector(".su-facts").textContent = version.facts;
+    const [facts, seed] = node.querySelector(".su-facts").children;
+    facts.textContent = version.facts + (version.seed ? " · " : "");
+    seed.textContent = t("summarize.seed", { seed: version.seed });
+    seed.hidden = !version.seed;
     node.querySelector(".su-best").hidden = !version.picked;
     const star = node.querySelector("[data-action=star]");
     star.classList.toggle("is-on", version.starred);
@@ -52,6 +56,7 @@ Tastemaker.parts.summaryCard = (summ) => {
     if (!live || !before || !isLive(before.status)) drawBody(node, version.lines, version.sentences);
     node.querySelector(".su-progress").hidden = !live;
     if (live) drawProgress(node, summ.lives.get(version.job_id));
+    node.querySelector("[data-action=stop] span").textContent = t(summ.together(version.job_id).length > 1 ? "summarize.stop_all" : "summarize.stop");
     const verdict = node.querySelector(".su-verdict");
     verdict.hidden = !version.verdict;
     verdict.textContent = version.verdict;
@@ -112,9 +117,9 @@ Tastemaker.parts.summaryCard = (summ) => {
     node.querySelector("[data-action=stop]").disabled = isStopping;
   }
 
-  function live(node, view) {
+  function live(node, view, lines) {
     drawProgress(node, view);
-    if (view.lines.length) drawBody(node, view.lines, []);
+    if (lines.length) drawBody(node, lines, []);
   }
 
   // ------------------------------------------------------------ foot

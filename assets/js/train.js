@@ -19,7 +19,7 @@ Tastemaker.widgets.train = (host) => {
 
   // ------------------------------------------------------------ parts
 
-  const form = parts.trainForm(host, { started: (id) => { Tastemaker.bus.emit("job"); open(id); refresh(); }, rateMore: () => Tastemaker.navigate("write") });
+  const form = parts.trainForm(host, { started: (id) => { Tastemaker.bus.emit("job"); open(id); refresh(); }, rateMore: (task) => Tastemaker.navigate(task === "summary" ? "summarize" : "write"), task: () => refresh().catch(() => null) });
   const monitor = parts.trainRun(host, { act, again, compare, overlay, overlays: (run) => [...overlaid].filter((id) => id !== run.view.id && runs.has(id)).map((id) => runs.get(id)) });
   const list = parts.trainRuns(host, { open, act, overlay, isOverlaid: (id) => overlaid.has(id), shown: () => shownId });
   const data = parts.trainData(host, { use: (id) => form.choose(id), changed: () => refresh() });
@@ -29,7 +29,9 @@ Tastemaker.widgets.train = (host) => {
 
   /** The whole page: rows, data, what the form offers. */
   async function refresh() {
-    const answer = await host.act("show", {}, { quiet: rows.length > 0 });
+    const { task } = form;
+    const answer = await host.act("show", { task }, { quiet: rows.length > 0 });
+    if (task !== form.task) return; // another one was chosen meanwhile
     take(answer);
     form.offer({ bases: answer.bases, datasets: answer.data.datasets });
     data.draw(answer.data);

@@ -94,7 +94,7 @@ Tastemaker.parts.trainData = (host, page) => {
       const { tag, model, query, from, starred, name } = controls;
       const filter = { tag: tag.value, model: model.value, query: query.value.trim(), from: from.value ? new Date(`${from.value}T00:00`).toISOString() : null, starred: starred.checked };
       try {
-        const made = await host.act("freeze", { filter, name: name.value.trim() });
+        const made = await host.act("freeze", { task: data.task, filter, name: name.value.trim() });
         Tastemaker.notice(t("train.freeze.done", { name: made.title }));
         page.changed();
         page.use(made.id);
@@ -107,7 +107,7 @@ Tastemaker.parts.trainData = (host, page) => {
   async function exportRows(request) {
     const close = Tastemaker.notice(t("library.export.busy"), { seconds: 600 });
     try {
-      const file = await host.act("export", request);
+      const file = await host.act("export", { ...request, task: data.task });
       if (file.rows) Tastemaker.download(file.url, file.name);
       Tastemaker.notice(file.rows ? t("library.export.done", { n: file.rows, name: file.name }) : t(`library.export.none.${request.format}`));
     } catch { /* act has said why */ } finally { close(); }

@@ -1,16 +1,17 @@
 /* The top of the Train page: what the ratings are enough for, the preset, every setting, and Start with the reason when it can't.
-   The form is {preset, recipe, base, dataset, name, settings}: only what was changed; the rest is the plan's. */
+   The form is {task, preset, recipe, base, dataset, name, settings}: only what was changed; the rest is the plan's. */
 "use strict";
 
 Tastemaker.parts = Tastemaker.parts || {};
 
-/** page: {started(runId), rateMore()} */
+/** page: {started(runId), rateMore(task), task()}: the last says that another task was chosen */
 Tastemaker.parts.trainForm = (host, page) => {
   const { h, t, icon, clear, keyed, bytes } = Tastemaker;
+  const TASKS = ["text", "summary"];
   const PRESETS = ["quick", "balanced", "careful"];
   const METHODS = ["dpo", "kto", "sft"];
   const STORED = "train-form";
-  const EMPTY = { preset: "balanced", recipe: null, base: null, dataset: null, name: "", settings: {} };
+  const EMPTY = { task: "text", preset: "balanced", recipe: null, base: null, dataset: null, name: "", settings: {} };
 
   let form = read();
   let plan = null;
@@ -26,20 +27,28 @@ Tastemaker.parts.trainForm = (host, page) => {
 
   // ------------------------------------------------------------ parts
 
+  const tasks = h("div", { class: "im-choice tr-tasks", role: "radiogroup", "aria-label": t("train.task"), id: "train-task" }, TASKS.map((name) => h("button", { type: "button", role: "radio", "data-value": name, onclick: () => choose(name) }, t(`train.task.${name}`))));
   const headline = h("h2", { class: "tr-headline", id: "train-headline" }, "…");
   const hint = h("p", { class: "tr-hint" });
   const presets = h("div", { class: "tr-presets", role: "radiogroup", "aria-label": t("train.preset") });
   const start = h("button", { class: "tm-button is-primary", type: "button", "data-action": "start", disabled: true, onclick: run }, icon("train"), h("span", {}, t("train.start")));
-  const more = h("button", { class: "tm-button", type: "button", "data-action": "rate", hidden: true, onclick: () => page.rateMore() }, icon("pen"), h("span", {}, t("train.rate_more")));
+  const more = h("button", { class: "tm-button", type: "button", "data-action": "rate", hidden: true, onclick: () => page.rateMore(form.task) }, icon("pen"), h("span", {}));
   const facts = h("p", { class: "tr-facts tm-small" });
   const reasons = h("ul", { class: "tr-reasons", role: "status" });
   const foldTitle = h("span", {}, t("train.settings"));
   const changed = h("span", { class: "tm-badge is-accent", hidden: true });
-  const reset = h("button", { class: "tm-link tm-small", type: "button", hidden: true, onclick: () => load({}) }, t("train.settings.reset"));
+  const reset = h("button", { class: "tm-link tm-small", type: "button", hidden: true, onclick: () => load({ task: form.task }) }, t("train.settings.reset"));
   const choices = h("div", { class: "tr-choices" });
   const groups = h("div", { class: "tr-groups" });
   const fold = h("details", { class: "tr-fold", id: "train-settings" }, h("summary", {}, foldTitle, changed, icon("chevronDown")), h("div", { class: "tr-fold-body" }, choices, reset, groups));
-  const node = h("section", { class: "tr-form tm-card", "aria-label": t("train.new") }, headline, hint, presets, h("div", { class: "tr-start" }, start, more, facts), reasons, fold);
+  const node = h("section", { class: "tr-form tm-card", "aria-label": t("train.new") }, tasks, headline, hint, presets, h("div", { class: "tr-start" }, start, more, facts), reasons, fold);
+
+  /** Writing and summaries have ratings, datasets and versions of their own. */
+  function choose(task) {
+    if (task === form.task) return;
+    set({ task, dataset: null });
+    page.task();
+  }
 
   // ------------------------------------------------------------ plan
 
@@ -78,7 +87,9 @@ Tastemaker.parts.trainForm = (host, page) => {
 
   /** Fill the form, from an earlier run's or with nothing. */
   function load(given, { open = false } = {}) {
+    const { task } = form;
     set({ ...EMPTY, ...given, settings: { ...(given.settings || {}) } });
+    if (form.task !== task) page.task();
     if (open) {
       fold.open = true;
       node.scrollIntoView({ block: "start", behavior: "smooth" });
@@ -89,6 +100,8 @@ Tastemaker.parts.trainForm = (host, page) => {
 
   function draw() {
     if (!plan) return;
+    for (const button of tasks.children) button.setAttribute("aria-checked", String(button.dataset.value === form.task));
+    more.lastElementChild.textContent = t(`train.rate_more.${form.task}`);
     headline.textContent = plan.headline;
     hint.textContent = plan.hint;
     drawPresets();
@@ -192,6 +205,7 @@ Tastemaker.parts.trainForm = (host, page) => {
     node,
     ask,
     load,
+    get task() { return form.task; },
     /** What the selects offer. */
     offer(values) { ({ bases, datasets } = values); if (plan) draw(); },
     choose(dataset) { set({ dataset }); fold.open = true; },

@@ -50,7 +50,7 @@ Tastemaker.parts.trainRuns = (host, page) => {
     node_.signature = signature;
     node_.dataset.status = row.status;
     open.firstElementChild.textContent = row.title;
-    open.lastElementChild.textContent = [t(`train.method.${row.method}`), row.preset && t(`train.preset.${row.preset}`), row.examples ? t("train.examples", { n: row.examples }) : "", Tastemaker.when(row.created_at)].filter(Boolean).join(" · ");
+    open.lastElementChild.textContent = [row.task === "text" ? "" : t(`train.task.${row.task}`), t(`train.method.${row.method}`), row.preset && t(`train.preset.${row.preset}`), row.examples ? t("train.examples", { n: row.examples }) : "", Tastemaker.when(row.created_at)].filter(Boolean).join(" · ");
     clear(spark, row.spark.length > 1 ? Tastemaker.sparkline(row.spark, t("train.runs.spark", { from: Tastemaker.figure(row.spark[0]), to: Tastemaker.figure(row.spark[row.spark.length - 1]) })) : null);
     clear(state, h("span", { class: `tm-badge tr-state is-${row.status}` }, row.is_promoted ? t("train.promoted") : [t(`train.status.${row.status}`), row.done].filter(Boolean).join(" ")),
       row.marks ? h("span", { class: "tr-mark", title: t("train.marks", { n: row.marks }) }, icon("warning")) : null);

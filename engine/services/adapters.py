@@ -62,14 +62,15 @@ class AdapterService:
         self._hashes = KnownHashes()
 
     @storage_errors()
-    def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
+    def resolve(self, owner_id: str, model_id: str, option: str, task: Kind = "text") -> tuple[str, AdapterRef | None]:
         """Which adapter a request means: (its id, where it lies), or (BASE, None) for the model as it was installed.
 
         `option` is an adapter's id, "base" or "promoted". What was chosen is used or refused, never replaced by the base model:
-        raises NotFoundError, BadOptionError when it belongs to another model, BadFileError when it was removed or is damaged.
+        raises NotFoundError, BadOptionError when it belongs to another model or task, BadFileError when it was removed or is
+        damaged.
         """
         with self._database.read() as uow:
-            record = _chosen(uow, owner_id, model_id, option)
+            record = _chosen(uow, owner_id, model_id, option, task)
         return (BASE, None) if record is None else (record.id, self._ref(record))
 
     @storage_errors()
@@ -79,8 +80,8 @@ class AdapterService:
             return uow.adapters.get(owner_id, adapter_id)
 
     @storage_errors()
-    def list(self, owner_id: str, task: Kind = "text") -> tuple[AdapterView, ...]:
-        """The adapters that are there, newest first, with their state and their newest blind test."""
+    def list(self, owner_id: str, task: Kind | None = None) -> tuple[AdapterView, ...]:
+        """The adapters that are there, of a task or all, newest first, with their state and their newest blind test."""
         with self._database.read() as uow:
             tests = uow.jobs.list(owner_id, KIND)
             history = uow.promotions.history(owner_id, task)
@@ -116,11 +117,11 @@ class AdapterService:
         owner_id: str,
         adapter_id: str,
         *,
-        task: Kind = "text",
+        task: Kind | None = None,
         override: str | None = None,
         model_id: str | None = None,
     ) -> PromotionRecord:
-        """Use this adapter from the next request on; BASE goes back to the model as it was installed.
+        """Use this adapter for its task from the next request on; BASE goes back to the model as it was installed, for `task`.
 
         An adapter needs a passed gate against what is in use now; `override` is the reason to do without. BASE needs neither.
         What is in use already stays, without another row. Raises GateError with the reasons, NotFoundError, BadOptionError,
@@ -131,8 +132,9 @@ class AdapterService:
             self._ref(_live(self.get(owner_id, adapter_id)))
         with self._database.write() as uow:
             record = None if adapter_id == BASE else _live(uow.adapters.get(owner_id, adapter_id))
-            if record is not None and record.task != task:
-                raise BadOptionError(f"This adapter is for {record.task}.", key="error.adapter_task", task=record.task)
+            if record is not None and task not in (None, record.task):
+                raise _of_another_task(record)
+            task = record.task if record else task or "text"
             model = record.base_model_id if record else model_id or self._default_model(task, owner_id)
             current = uow.promotions.current(owner_id, task, model)
             in_use = current.adapter_id if current else BASE
@@ -238,12 +240,14 @@ class AdapterService:
         raise BadFileError(text, key="error.adapter_damaged", name=record.name, reason=reason)
 
 
-def _chosen(uow: UnitOfWork, owner_id: str, model_id: str, option: str) -> AdapterRecord | None:
-    adapter_id = _current_id(uow, owner_id, "text", model_id) if option == PROMOTED else option
+def _chosen(uow: UnitOfWork, owner_id: str, model_id: str, option: str, task: Kind) -> AdapterRecord | None:
+    adapter_id = _current_id(uow, owner_id, task, model_id) if option == PROMOTED else option
     if adapter_id == BASE:
         return None
     record = uow.adapters.get(owner_id, adapter_id)
-    if record.base_model_id != model_id or record.task != "text":
+    if record.task != task:
+        raise _of_another_task(record)
+    if record.base_model_id != model_id:
         text = f"The adapter {record.name} was trained on {record.base_model_id}, so it cannot be used with {model_id}."
         raise BadOptionError(text, key="error.adapter_model", name=record.name, trained_on=record.base_model_id, model=model_id)
     return record
@@ -260,14 +264,20 @@ def _live(record: AdapterRecord) -> AdapterRecord:
     return record
 
 
+def _of_another_task(record: AdapterRecord) -> BadOptionError:
+    text = f"The adapter {record.name} is for {record.task}. Use one that was trained for this."
+    return BadOptionError(text, key="error.adapter_task", name=record.name, task=record.task)
+
+
 def _removed(record: AdapterRecord) -> BadFileError:
     text = f'The adapter {record.name} was removed. Use another version or "base".'
     return BadFileError(text, key="error.adapter_removed", name=record.name)
 
 
 def _state(record: AdapterRecord, history: Sequence[PromotionRecord]) -> State:
-    """From the switches on its model, newest first."""
-    here = [row.adapter_id for row in history if row.base_model_id == record.base_model_id]
+    """From the switches of its task on its model, newest first."""
+    place = (record.task, record.base_model_id)
+    here = [row.adapter_id for row in history if (row.task, row.base_model_id) == place]
     if here and here[0] == record.id:
         return "promoted"
     return "retired" if record.id in here else "candidate"

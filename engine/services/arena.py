@@ -21,7 +21,7 @@ from engine.services.arena_prompts import ArenaPrompts
 from engine.services.edge import storage_errors
 from engine.services.evaluations import KIND, Evaluation, Standing, result_of, standing_of, votes_in_order
 from engine.types import EvaluateOptions
-from storage.records import Choice, CreationFilter, JobRecord, JobStatus, Json, MatchRecord
+from storage.records import Choice, CreationFilter, JobRecord, JobStatus, Json, Kind, MatchRecord
 from storage.unit_of_work import UnitOfWork
 
 ANSWER_TOKENS = 256
@@ -88,7 +88,7 @@ class ArenaService:
         """Freeze a blind test and start writing its answers; returns the job's id. The same test already under way is that one.
 
         Raises NotFoundError, BadFileError for a removed or damaged adapter, BadOptionError when both sides are the same or of
-        different models, TooLongError for a prompt.
+        different models, TooLongError for a prompt, NotEnoughDataError when there is no document to ask about.
         """
         wish = options or EvaluateOptions()
         evaluation = self._freeze(owner_id, adapter_id, wish)
@@ -180,8 +180,8 @@ class ArenaService:
 
     def _freeze(self, owner_id: str, adapter_id: str, wish: EvaluateOptions) -> Evaluation:
         record = self._adapters.get(owner_id, adapter_id)
-        _, candidate = self._adapters.resolve(owner_id, record.base_model_id, adapter_id)
-        against_id, against = self._adapters.resolve(owner_id, record.base_model_id, wish.against)
+        _, candidate = self._adapters.resolve(owner_id, record.base_model_id, adapter_id, record.task)
+        against_id, against = self._adapters.resolve(owner_id, record.base_model_id, wish.against, record.task)
         against_sha256 = record.base_sha256 if against is None else against.sha256
         if candidate is None or against_sha256 == candidate.sha256:
             text = f'{record.name} is what it would be compared with. Compare it with "base" or another version.'
@@ -191,7 +191,7 @@ class ArenaService:
         else:
             prompts = self._prompts.chosen(owner_id, record.task, dataset_id=record.dataset_id, n=wish.n, seed=wish.seed)
         with self._database.read() as uow:
-            max_new_tokens = _usual_tokens(uow, owner_id)
+            max_new_tokens = _usual_tokens(uow, owner_id, record.task)
         return Evaluation(
             task=record.task,
             base_model_id=record.base_model_id,
@@ -209,8 +209,9 @@ class ArenaService:
 
     def _refs(self, owner_id: str, evaluation: Evaluation) -> Refs:
         """Both sides' adapters, as they were when the test was frozen. Raises BadFileError, NotFoundError."""
-        candidate = self._adapters.resolve(owner_id, evaluation.base_model_id, evaluation.adapter_id)[1]
-        against = self._adapters.resolve(owner_id, evaluation.base_model_id, evaluation.against_id)[1]
+        model_id, task = evaluation.base_model_id, evaluation.task
+        candidate = self._adapters.resolve(owner_id, model_id, evaluation.adapter_id, task)[1]
+        against = self._adapters.resolve(owner_id, model_id, evaluation.against_id, task)[1]
         assert candidate is not None  # an evaluation's candidate is never the base model
         return candidate, against
 
@@ -263,9 +264,9 @@ def _judged() -> BadOptionError:
     return BadOptionError("This test has been judged; its votes stay as they are. Start another one.", key="error.arena_judged")
 
 
-def _usual_tokens(uow: UnitOfWork, owner_id: str) -> int:
-    """How long the owner's newest answers were allowed to be, at most ANSWER_TOKENS."""
-    page = uow.creations.search(owner_id, owner_id, CreationFilter(kind="text"), page_size=RECENT)
+def _usual_tokens(uow: UnitOfWork, owner_id: str, task: Kind) -> int:
+    """How long the owner's newest answers were allowed to be, at most ANSWER_TOKENS; a summary's question says its length."""
+    page = uow.creations.search(owner_id, owner_id, CreationFilter(kind=task), page_size=RECENT)
     asked = [item.creation.params.get("max_new_tokens") for item in page.items]
     limits = [int(limit) for limit in asked if isinstance(limit, int)]
     return max(1, min(ANSWER_TOKENS, int(statistics.median(limits)))) if limits else ANSWER_TOKENS

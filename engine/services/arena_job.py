@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.errors import CancelledError, NotEnoughDataError, StudioError, TooLongError
@@ -109,7 +109,7 @@ class EvaluateJob:
         prompt = self.evaluation.prompts[index]
         messages = tuple(Message(one["role"], one["content"]) for one in prompt.messages)
         fitted, _, room = model.fit(messages, self.evaluation.max_new_tokens)
-        asked = Sampling(max_new_tokens=room), (self.evaluation.seed_of(index),)
+        asked = replace(_sampling(self.evaluation.task), max_new_tokens=room), (self.evaluation.seed_of(index),)
         requests = [GenerateRequest(fitted, *asked, adapter=ref, batched=True) for ref in (self._candidate, self._current)]
         candidate, current = (pool.submit(answer, model, request, cancel) for request in requests)
         return Pair(index, candidate, current)
@@ -211,6 +211,15 @@ class _Filling:
             self._under_way.append(self._job.begin(self._model, self._context.cancel, self._pool, index))
         except TooLongError as error:  # another prompt takes its place
             log.warning("a prompt of evaluation %s is left out: %s", self._context.job_id, error)
+
+
+def _sampling(task: Kind) -> Sampling:
+    """How the next token is chosen where the model is used for this task."""
+    if task != "summary":
+        return Sampling()
+    from engine.summary.abstractive import SAMPLING
+
+    return SAMPLING
 
 
 def answer(model: TextModel, request: GenerateRequest, cancel: CancelToken) -> Answer:

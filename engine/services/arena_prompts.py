@@ -1,7 +1,8 @@
 """Which prompts a blind test asks: the held-out ones first, then prompts the owner has never rated.
 
-Fresh ones are the owner's own, then the studio's, those most like what the owner writes first. No prompt that was trained on
-is among them, unless the caller gave it. Knows storage, datasets and the prompts in assets; knows no model and no vote.
+Fresh ones are the owner's own, then the studio's, those most like what the owner writes first; of summaries only the owner's: a
+prompt is a document then, with the question that a model is asked about it. No prompt that was trained on is among them, unless
+the caller gave it. Knows storage, datasets and the prompts in assets; knows no model and no vote.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from engine.errors import BadOptionError
+from engine.errors import BadOptionError, NotEnoughDataError
 from engine.evaluation.metrics import NO_SPACES, script, words
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_text
 from engine.services.evaluations import ArenaPrompt
+from engine.services.examples import has_prompt
 from engine.services.prompt import messages_for
+from engine.services.summary_parts import asked_about
+from engine.services.trl import prompt_messages
+from engine.summary.styles import SummaryStyles
 from engine.training.dataset import prompt_key, prompt_of
 from storage.database import Database
 from storage.records import CreationFilter, CreationRecord, DatasetRow, Json, Kind
@@ -49,13 +54,17 @@ class Datasets(Protocol):
 class ArenaPrompts:
     """Chooses prompts."""
 
-    def __init__(self, database: Database, datasets: Datasets, prompts_dir: Path) -> None:
+    def __init__(self, database: Database, datasets: Datasets, prompts_dir: Path, styles: SummaryStyles) -> None:
         self._database = database
         self._datasets = datasets
         self._dir = prompts_dir
+        self._styles = styles
 
     def given(self, owner_id: str, task: Kind, texts: Sequence[str], n: int) -> tuple[ArenaPrompt, ...]:
-        """The caller's own prompts, from the first again when there are too few. Raises TooLongError, BadOptionError."""
+        """The caller's own prompts (of summaries: texts to summarise), from the first again when there are too few.
+
+        Raises TooLongError, BadOptionError.
+        """
         if isinstance(texts, str):
             raise BadOptionError('Option "prompts" must be a list of texts.', key="error.arena_prompts")
         held_out = {prompt_key(messages) for messages in self._datasets.held_out_prompts(owner_id, task)}
@@ -64,31 +73,35 @@ class ArenaPrompts:
             cleaned = clean_text(text, max_chars=PROMPT_MAX_CHARS, what="A prompt")
             if not cleaned.strip():
                 raise BadOptionError('A prompt in "prompts" is empty.', key="error.arena_prompt_empty")
-            messages = _user(cleaned)
+            messages = asked_about(cleaned, self._styles) if task == "summary" else _user(cleaned)
             prompts.append(ArenaPrompt(messages, prompt_key(messages) in held_out))
         return _repeated(prompts, n)
 
     def chosen(self, owner_id: str, task: Kind, *, dataset_id: str | None, n: int, seed: int) -> tuple[ArenaPrompt, ...]:
-        """Held-out ones with what was liked for them, then fresh ones; at least `n`."""
+        """Held-out ones with what was liked for them, then fresh ones; at least `n`. Raises NotEnoughDataError without any."""
         liked = _liked(self._datasets.rows(owner_id, dataset_id, "held_out")) if dataset_id else {}
         prompts: dict[str, ArenaPrompt] = {}
         for messages in self._datasets.held_out_prompts(owner_id, task):
             key = prompt_key(messages)
             prompts.setdefault(key, ArenaPrompt(tuple(messages), True, tuple(liked.get(key, ()))))
         with self._database.read() as uow:
-            rated, own = _rated_prompts(uow, owner_id, task), _unrated(uow, owner_id, task)
-            seen = {prompt_key(_user(text)) for text in rated}
+            rated, own = _rated(uow, owner_id, task), _unrated(uow, owner_id, task)
+            seen = {prompt_key(_asked(creation)) for creation in rated}
             for creation in own:
                 if len(prompts) >= SPARE_FACTOR * n:
                     break
-                key = prompt_key(_user(creation.prompt))
+                key = prompt_key(_asked(creation))
                 if key not in seen and key not in prompts and not uow.datasets.splits(owner_id, task, [key]):
                     prompts[key] = ArenaPrompt(_messages(uow, owner_id, creation))
-        like = [prompt.text for prompt in prompts.values()] + rated
-        for text in self._fresh(like, seed):
-            messages = _user(text)
-            if prompt_key(messages) not in seen:
-                prompts.setdefault(prompt_key(messages), ArenaPrompt(messages))
+        if task != "summary":
+            like = [prompt.text for prompt in prompts.values()] + [creation.prompt for creation in rated]
+            for text in self._fresh(like, seed):
+                messages = _user(text)
+                if prompt_key(messages) not in seen:
+                    prompts.setdefault(prompt_key(messages), ArenaPrompt(messages))
+        if not prompts:
+            text = "There is no document to test with: each was trained on. Summarise another one, without rating it, then test."
+            raise NotEnoughDataError(text, key="error.arena_no_documents")
         return _repeated(list(prompts.values()), n)
 
     def _fresh(self, like: Sequence[str], seed: int) -> list[str]:
@@ -134,26 +147,39 @@ def _user(text: str) -> tuple[Json, ...]:
     return ({"role": "user", "content": text},)
 
 
+def _asked(creation: CreationRecord) -> tuple[Json, ...]:
+    """What the model was asked, without the turns before."""
+    return tuple(prompt_messages(creation, ()))
+
+
 def _messages(uow: UnitOfWork, owner_id: str, creation: CreationRecord) -> tuple[Json, ...]:
     """What the model got when this was written."""
+    if creation.kind == "summary":
+        return _asked(creation)
     context = uow.creations.path(owner_id, creation.context_id) if creation.context_id else ()
     messages = messages_for(str(creation.params.get("system") or ""), context, creation.prompt)
     return tuple({"role": message.role, "content": message.content} for message in messages)
 
 
-def _rated_prompts(uow: UnitOfWork, owner_id: str, task: Kind) -> list[str]:
-    """Prompts the owner has said anything about, newest first, each once."""
+def _rated(uow: UnitOfWork, owner_id: str, task: Kind) -> list[CreationRecord]:
+    """What the owner has said anything about, newest first, one for each prompt."""
     rated = [item.creation for item in uow.creations.each(owner_id, owner_id, CreationFilter(kind=task, rated=True))]
     chosen = [choice.chosen_id for choice in uow.preferences.each(owner_id)]
     rated += [creation for creation in uow.creations.get_many(owner_id, chosen) if creation.kind == task]
     rated.sort(key=lambda creation: creation.seq, reverse=True)
-    return list(dict.fromkeys(creation.prompt for creation in rated))
+    kept: dict[str, CreationRecord] = {}
+    for creation in rated:
+        kept.setdefault(prompt_key(_asked(creation)), creation)
+    return list(kept.values())
 
 
 def _unrated(uow: UnitOfWork, owner_id: str, task: Kind) -> list[CreationRecord]:
     filter = CreationFilter(kind=task, rated=False)
     page = uow.creations.search(owner_id, owner_id, filter, page_size=OWN_LIMIT)
-    return [item.creation for item in page.items if len(words(item.creation.prompt)) >= LEAST_WORDS]
+    made = [item.creation for item in page.items]
+    if task == "summary":
+        return [creation for creation in made if has_prompt(creation)]
+    return [creation for creation in made if len(words(creation.prompt)) >= LEAST_WORDS]
 
 
 def _liked(rows: Iterable[DatasetRow]) -> dict[str, list[str]]:

@@ -68,7 +68,7 @@ def _imitable(uow: UnitOfWork, owner_id: str, rater_id: str, filter: CreationFil
 
 def _answer(method: Method, item: LibraryItem, rating: RatingRecord | None, prompts: _Prompts) -> Example | None:
     creation, score = item.creation, item.score
-    if not creation.output or not _has_prompt(creation):
+    if not creation.output or not has_prompt(creation):
         return None
     row: Mapping[str, Any] | None = None
     if method == "sft" and is_sft_example(creation, score):
@@ -100,7 +100,7 @@ def _pairs(
                 continue
             is_wanted = chosen.id in wanted if wanted is not None else chosen.trashed_at is None
             is_told = bool(chosen.output) and bool(rejected.output) and chosen.output != rejected.output
-            is_asked_alike = _has_prompt(chosen) and chosen.params.get("asked") == rejected.params.get("asked")
+            is_asked_alike = has_prompt(chosen) and chosen.params.get("asked") == rejected.params.get("asked")
             if not is_wanted or not is_told or not is_asked_alike or (rejected.trashed_at is not None and not filter.trashed):
                 continue
             # A pair that follows from two ratings comes from these.
@@ -110,7 +110,7 @@ def _pairs(
             yield Example(row, sources, preference.source, preference.is_explicit), (chosen, rejected)
 
 
-def _has_prompt(creation: CreationRecord) -> bool:
+def has_prompt(creation: CreationRecord) -> bool:
     """A summary of a document that no model reads at once teaches nothing."""
     return creation.kind != "summary" or bool(creation.params.get("asked"))
 

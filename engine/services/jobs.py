@@ -20,7 +20,7 @@ from engine.services.image_records import IMAGE_KINDS, ImagineStarted, image_dat
 from engine.services.picture_draft import view_of as picture_view
 from engine.services.prompt import ranking_of
 from engine.services.runs import run_data
-from engine.services.summary_records import SUMMARIZE, summary_data
+from engine.services.summary_records import SUMMARIZE, started_of, summary_data
 from engine.services.writing import WriteStarted, write_data
 from storage.database import Database
 from storage.records import JobRecord, JobStatus, Json
@@ -139,8 +139,8 @@ def _data(uow: UnitOfWork, job: JobRecord) -> Json:
 
 
 def _summary_data(uow: UnitOfWork, job: JobRecord) -> Json:
-    creations = uow.creations.get_many(job.owner_id, [str(job.request["creation_id"])])
-    return summary_data(creations[0], job.request["notices"]) if creations else {}
+    creations = uow.creations.get_many(job.owner_id, started_of(job).creation_ids)
+    return summary_data(creations, job.request["notices"]) if creations else {}
 
 
 def _image_data(uow: UnitOfWork, job: JobRecord) -> Json:

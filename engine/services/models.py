@@ -176,8 +176,9 @@ class ModelService:
     def default(self, task: str, owner_id: str = LOCAL_OWNER) -> str:
         """Return the id of the model a task uses: the chosen one, or the starter. It may not be installed yet.
 
-        Raises BadOptionError for a task that has no models.
+        Summaries are written by the text model. Raises BadOptionError for a task that has no models.
         """
+        task = "text" if task == "summary" else task
         starter = _STARTERS.get(_checked_task(task))
         with self._database.read() as uow:
             chosen = uow.settings.get(owner_id, _DEFAULT_KEY + task)

@@ -13,19 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from engine.errors import BadFileError, BadOptionError, BusyError, TooLongError
+from engine.errors import BadFileError, BadOptionError, BusyError, NotFoundError
 from engine.jobs.job import FINAL, can_resume
 from engine.jobs.runner import JobRunner
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.safety.limits import PROMPT_MAX_CHARS, clean_text
 from engine.services.click import check_edit, clean_edit, clean_key, seed_or_drawn
-from engine.services.edge import storage_errors
+from engine.services.edge import NOTHING_HERE, storage_errors
 from engine.services.feedback import picked_of
 from engine.services.notices import Notice, SpeaksLanguages
-from engine.services.summarizing import CheckJob, JudgeJob, ReadJob, SummarizeJob, SummaryParts
+from engine.services.summarizing import ReadJob, SummarizeJob
 from engine.services.summary_documents import KeptDocument, title_of
 from engine.services.summary_export import SummaryFile, export_summary
+from engine.services.summary_judging import CheckJob, JudgeJob
+from engine.services.summary_parts import SummaryParts
 from engine.services.summary_records import (
     JUDGE,
     READ,
@@ -38,21 +40,19 @@ from engine.services.summary_records import (
     kept_language_notice,
     options_again,
     params_of,
+    started_of,
     unread_notice,
 )
+from engine.services.summary_sources import language_of, source_again, sources_of, title_of_sources
 from engine.services.text import Adapters, TextModels
 from engine.summary.document import Document
-from engine.summary.language import document_language
-from engine.summary.reading.read import Source, display_name
+from engine.summary.reading.read import Source
 from engine.types import SummaryOptions, SummaryRequest
 from storage.records import BASE, CreationRecord, JobRecord
 from storage.unit_of_work import UnitOfWork
 
-MAX_FILES: Final = 20
-"""Files of one summary."""
 FOCUS_MAX_CHARS: Final = 500
 REFERENCE_MAX_CHARS: Final = 50_000
-TITLE_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class SummaryService:
         message, key, values}]}; the job fails with the first one's error when none can be read. Raises BadFileError, TooLongError
         for what is refused before that.
         """
-        sources = self._sources(text, files) if url is None else ()
+        sources = sources_of(text, files, self._parts.limits) if url is None else ()
         with self._database.write() as uow:
             job, _ = uow.jobs.add(owner_id, kind=READ, request={"names": [source.name for source in sources]})
             uow.commit()
@@ -102,15 +102,15 @@ class SummaryService:
 
     @storage_errors()
     def summarize(self, owner_id: str, request: SummaryRequest) -> SummaryStarted:
-        """Commit a job and its Creation, start the job, return at once.
+        """Commit a job and its Creations, `options.n` versions of one turn; start the job, return at once.
 
         The same idempotency key returns the same SummaryStarted. Raises BadOptionError, NotFoundError, TooLongError,
-        BadFileError and NoModelError, each before anything is written; whatever fails later is in the job and the row.
+        BadFileError and NoModelError, each before anything is written; whatever fails later is in the job and the rows.
         """
         options = self._checked(request.options)
         key = clean_key(request.idempotency_key)
         writer = self._writer(owner_id, options)
-        sources = self._sources(request.text, request.files) if request.text or request.files else ()
+        sources = sources_of(request.text, request.files, self._parts.limits) if request.text or request.files else ()
         kept = tuple(self._parts.documents.get(id) for id in request.documents)
         with self._database.write() as uow:
             parent = summary_creation(uow, owner_id, options.parent_id) if options.parent_id is not None else None
@@ -119,29 +119,30 @@ class SummaryService:
             if not sources and not kept:
                 raise BadFileError("There is nothing to summarise. Paste a text or add a file.", key="error.read_nothing")
             if sources and kept:
-                sources = (*sources, *(_again(one) for one in kept))
+                sources = (*sources, *(source_again(one) for one in kept))
                 kept = ()
-            creation_id, job_id = uuid.uuid4().hex, uuid.uuid4().hex
+            creation_ids, job_id = tuple(uuid.uuid4().hex for _ in range(options.n)), uuid.uuid4().hex
+            seed = seed_or_drawn(options.seed)
             started = SummaryStarted(
                 job_id,
-                creation_id,
-                turn_id=parent.turn_id if parent else creation_id,
+                creation_ids,
+                turn_id=parent.turn_id if parent else creation_ids[0],
                 model_id=writer.model_id,
                 adapter_id=writer.adapter_id,
-                seed=seed_or_drawn(options.seed),
+                seeds=tuple(seed + number for number in range(options.n)),
                 notices=_notices(options, writer, [one.document for one in kept], sources),
             )
             job, is_new = uow.jobs.add(owner_id, kind=SUMMARIZE, request=started.as_json(), idempotency_key=key, id=job_id)
             if not is_new:
-                return SummaryStarted.from_json(job.id, job.request)
-            creation = self._add(uow, owner_id, started, options, kept, sources, parent)
+                return started_of(job)
+            creations = self._add(uow, owner_id, started, options, kept, sources, parent)
             uow.commit()
-        self._start(owner_id, job, started, creation, options, writer, sources, kept)
+        self._start(owner_id, job, started, creations, options, writer, sources, kept)
         return started
 
     @storage_errors()
     def resume(self, owner_id: str, job_id: str) -> SummaryStarted:
-        """Queue an interrupted, stopped or failed summary again; notes that were taken are not taken again.
+        """Queue an interrupted, stopped or failed job again; summaries that are done stay, notes are not taken again.
 
         Raises NotFoundError, BusyError while it runs, NoModelError, and BadOptionError when nothing is missing or its files were
         not read yet, so that they must be given again.
@@ -150,22 +151,27 @@ class SummaryService:
             job = uow.jobs.get(owner_id, job_id)
             if job.kind != SUMMARIZE:
                 raise BadOptionError("Only summaries can be gone on with here.", key="error.summary_resume_kind")
-            started = SummaryStarted.from_json(job.id, job.request)
+            started = started_of(job)
             if job.status not in FINAL:
                 raise BusyError("This summary is still being made; wait or stop it first.", key="error.summary_running")
             if not can_resume(job.kind, job.status):
                 raise BadOptionError("Nothing of this is missing; there is nothing to go on with.", key="error.summary_complete")
-            creation = summary_creation(uow, owner_id, started.creation_id)
-            kept = self._parts.documents.of(uow, owner_id, creation)
+            creations = uow.creations.get_many(owner_id, started.creation_ids)
+            if not creations:
+                raise NotFoundError(NOTHING_HERE, key="error.not_found")
+            kept = self._parts.documents.of(uow, owner_id, creations[0])
             if not kept:
                 text = "Its files had not been read yet. Add them again."
                 raise BadOptionError(text, key="error.summary_unread")
-            options = options_again(creation)
+            options = options_again(creations[0])
             writer = self._writer(owner_id, options)
-            creation = uow.creations.update(owner_id, creation.id, status="queued", error=None, finish_reason=None, output="")
+            again = {"status": "queued", "error": None, "finish_reason": None, "output": ""}
+            creations = tuple(
+                one if one.status == "done" else uow.creations.update(owner_id, one.id, **again) for one in creations
+            )
             job = uow.jobs.update(job_id, status="queued", result=None, error=None, finished_at=None)
             uow.commit()
-        self._start(owner_id, job, started, creation, options, writer, (), kept)
+        self._start(owner_id, job, started, creations, options, writer, (), kept)
         return started
 
     @storage_errors()
@@ -259,24 +265,12 @@ class SummaryService:
             reference=clean_text(options.reference, max_chars=REFERENCE_MAX_CHARS, what="The reference").strip(),
         )
 
-    def _sources(self, text: str | None, files: Sequence[Path]) -> tuple[Source, ...]:
-        if len(files) > MAX_FILES:
-            raise TooLongError(f"At most {MAX_FILES} files go into one summary.", key="error.summary_files", n=MAX_FILES)
-        sources = []
-        if text is not None and text.strip():
-            sources.append(Source.pasted(clean_text(text, max_chars=self._parts.limits.text_bytes, what="The text")))
-        for path in files:
-            sources.append(Source(display_name(path.name), _bytes_of(path, self._parts.limits.file_bytes)))
-        if not sources:
-            raise BadFileError("There is nothing to summarise. Paste a text or add a file.", key="error.read_nothing")
-        return tuple(sources)
-
     def _writer(self, owner_id: str, options: SummaryOptions) -> _Writer:
         if options.method == "extractive":
             return _Writer(STARTER_ENCODER_ID)
         model_id = options.model or self._models.default("text", owner_id)
         self._models.require(model_id, owner_id)
-        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter)
+        adapter_id, adapter = self._adapters.resolve(owner_id, model_id, options.adapter, "summary")
         spec = next((spec for spec in self._catalog() if spec.id == model_id), None)
         return _Writer(model_id, adapter_id, adapter, spec.name if spec else "", tuple(spec.languages) if spec else ())
 
@@ -289,40 +283,47 @@ class SummaryService:
         kept: Sequence[KeptDocument],
         sources: Sequence[Source],
         parent: CreationRecord | None,
-    ) -> CreationRecord:
-        creation = uow.creations.add(
-            owner_id,
-            kind="summary",
-            prompt=title_of(kept) if kept else _title(sources),
-            model_id=started.model_id,
-            adapter_id=started.adapter_id,
-            id=started.creation_id,
-            turn_id=started.turn_id,
-            parent_id=parent.id if parent else None,
-            job_id=started.job_id,
-            seed=started.seed,
-            params={
-                **params_of(options),
-                "documents": [one.about() for one in kept],
-                "document_ids": [one.id for one in kept],
-                "notices": [notice.as_json() for notice in started.notices],
-            },
+    ) -> tuple[CreationRecord, ...]:
+        params = {
+            **params_of(options),
+            "documents": [one.about() for one in kept],
+            "document_ids": [one.id for one in kept],
+            "notices": [notice.as_json() for notice in started.notices],
+        }
+        creations = tuple(
+            uow.creations.add(
+                owner_id,
+                kind="summary",
+                prompt=title_of(kept) if kept else title_of_sources(sources),
+                model_id=started.model_id,
+                adapter_id=started.adapter_id,
+                id=creation_id,
+                turn_id=started.turn_id,
+                parent_id=parent.id if parent else None,
+                job_id=started.job_id,
+                seed=seed,
+                params=params,
+            )
+            for creation_id, seed in zip(started.creation_ids, started.seeds, strict=True)
         )
-        uow.inputs.add(owner_id, [one.record(creation.id) for one in kept])
-        return creation
+        for creation in creations:
+            uow.inputs.add(owner_id, [one.record(creation.id) for one in kept])
+        return creations
 
     def _start(
         self,
         owner_id: str,
         job: JobRecord,
         started: SummaryStarted,
-        creation: CreationRecord,
+        creations: Sequence[CreationRecord],
         options: SummaryOptions,
         writer: _Writer,
         sources: Sequence[Source],
         kept: Sequence[KeptDocument],
     ) -> None:
-        work = SummarizeJob(owner_id, started, creation, options, self._parts, sources=sources, kept=kept, adapter=writer.adapter)
+        work = SummarizeJob(
+            owner_id, started, creations, options, self._parts, sources=sources, kept=kept, adapter=writer.adapter
+        )
         lane = "interactive" if options.method == "extractive" else "batch"
         self._runner.start(job, work.body, lane=lane, data=work.data(), on_end=work.end)  # type: ignore[arg-type]
 
@@ -350,7 +351,7 @@ def _notices(
     options: SummaryOptions, writer: _Writer, documents: Sequence[Document], sources: Sequence[Source]
 ) -> tuple[Notice, ...]:
     """What can be said before the documents are read: of pasted text and of documents that were read before."""
-    said = documents[0].language if documents else _language(sources)
+    said = documents[0].language if documents else language_of(sources)
     wanted = options.language or said
     if options.method == "extractive":
         if options.language is not None and said and options.language != said:
@@ -358,28 +359,3 @@ def _notices(
     elif writer.languages and wanted and wanted not in writer.languages:
         return (foreign_notice(said, wanted, writer.name),)
     return (unread_notice(said),) if said and said not in ("en", "zh") else ()
-
-
-def _language(sources: Sequence[Source]) -> str:
-    pasted = next((one.data.decode("utf-8", "replace") for one in sources if one.is_pasted), "")
-    return document_language(pasted) if pasted else ""
-
-
-def _title(sources: Sequence[Source]) -> str:
-    """Until the documents are read: the files' names, or how the text begins."""
-    names = [one.name or " ".join(one.data[: 4 * TITLE_CHARS].decode("utf-8", "ignore").split())[:TITLE_CHARS] for one in sources]
-    return "; ".join(names)
-
-
-def _again(kept: KeptDocument) -> Source:
-    """A document that was read before, beside new ones: its text is read like pasted text, in its turn."""
-    return Source(kept.document.name or kept.document.title, kept.document.text.encode(), is_pasted=True)
-
-
-def _bytes_of(path: Path, limit: int) -> bytes:
-    """The file, or a little more of it than may be read: the reader says so."""
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise BadFileError("An uploaded file is gone. Add it again.", key="error.upload_gone") from error

@@ -10,7 +10,7 @@ from engine.services.click import Started
 from engine.services.notices import LANGUAGE_NAMES, Notice
 from engine.summary.document import Document
 from engine.types import SummaryOptions
-from storage.records import CreationRecord, Json, RatingRecord
+from storage.records import CreationRecord, JobRecord, Json, RatingRecord
 
 SUMMARIZE: Final = "summarize"
 READ: Final = "read"
@@ -58,13 +58,13 @@ def length_of(options: SummaryOptions, documents: Sequence[Document], language: 
 
 @dataclass(frozen=True, slots=True)
 class SummaryStarted(Started):
-    """What a click on Summarise began."""
+    """What a click on Summarise began. The tuples run parallel: one place for each summary."""
 
-    creation_id: str
+    creation_ids: tuple[str, ...]
     turn_id: str
     model_id: str
     adapter_id: str
-    seed: int
+    seeds: tuple[int, ...]
     notices: tuple[Notice, ...] = ()
 
 
@@ -103,26 +103,40 @@ class EditedSummary:
     job_id: str
 
 
-def summary_data(creation: CreationRecord, notices: Sequence[Json]) -> dict[str, Any]:
-    """What followers of the job see, from its row."""
-    params = creation.params
+def summary_data(creations: Sequence[CreationRecord], notices: Sequence[Json]) -> dict[str, Any]:
+    """What followers of the job see, from its rows; they share everything but what was written."""
+    first = creations[0]
     return {
-        "creation_id": creation.id,
-        "turn_id": creation.turn_id,
-        "title": creation.prompt,
-        "method": params.get("method"),
-        "style": params.get("style"),
-        "model_id": creation.model_id,
-        "adapter_id": creation.adapter_id,
-        "status": creation.status,
-        "summary": creation.output,
-        "documents": list(params.get("documents") or ()),
-        "refused": list(params.get("refused") or ()),
-        "sentences": list(params.get("sentences") or ()),
-        "scores": params.get("scores"),
+        "turn_id": first.turn_id,
+        "title": first.prompt,
+        "method": first.params.get("method"),
+        "style": first.params.get("style"),
+        "model_id": first.model_id,
+        "adapter_id": first.adapter_id,
+        "documents": list(first.params.get("documents") or ()),
+        "refused": list(first.params.get("refused") or ()),
         "notices": list(notices),
-        "error": creation.error,
+        "creations": [
+            {
+                "id": one.id,
+                "text": one.output,
+                "status": one.status,
+                "seed": one.seed,
+                "sentences": list(one.params.get("sentences") or ()),
+                "scores": one.params.get("scores"),
+                "error": one.error,
+            }
+            for one in creations
+        ],
     }
+
+
+def started_of(job: JobRecord) -> SummaryStarted:
+    """What the click began, from its job's row; rows from before one click could begin several name one summary."""
+    request = dict(job.request)
+    if "creation_id" in request:
+        request |= {"creation_ids": [request["creation_id"]], "seeds": [request["seed"]]}
+    return SummaryStarted.from_json(job.id, request)
 
 
 def params_of(options: SummaryOptions) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from engine.services.prompt import asked_params, params_of, title_of
 from engine.services.writing import Parts, ReproduceJob, Task, Taste, TextHost, WriteJob, WriteStarted
 from engine.types import WriteOptions, WriteRequest
 from storage.database import Database
-from storage.records import ConversationRecord, CreationRecord
+from storage.records import ConversationRecord, CreationRecord, Kind
 from storage.unit_of_work import UnitOfWork
 
 MAX_STOP_CHARS = 200
@@ -45,10 +45,10 @@ class TextModels(Protocol):
 class Adapters(Protocol):
     """What the text service asks the adapter service."""
 
-    def resolve(self, owner_id: str, model_id: str, option: str) -> tuple[str, AdapterRef | None]:
-        """The adapter that "promoted", "base" or an id means: its id and where it lies (None = the base model).
+    def resolve(self, owner_id: str, model_id: str, option: str, task: Kind = "text") -> tuple[str, AdapterRef | None]:
+        """The adapter that "promoted", "base" or an id means for a task: its id and where it lies (None = the base model).
 
-        Raises NotFoundError, BadOptionError for another model's, BadFileError for a removed or damaged one.
+        Raises NotFoundError, BadOptionError for another model's or task's, BadFileError for a removed or damaged one.
         """
 
 

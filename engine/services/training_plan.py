@@ -132,7 +132,14 @@ class Planner:
     def settings(self, method: Method, options: TrainOptions, examples: int) -> TrainingSettings:
         """Complete settings for the wish. Raises BadOptionError that names a bad or unknown one."""
         device_kind = self._parts.device.kind
-        return settings_for(method, options.preset, examples=examples, device_kind=device_kind, overrides=options.settings)
+        return settings_for(
+            method,
+            options.preset,
+            examples=examples,
+            device_kind=device_kind,
+            task=options.task,
+            overrides=options.settings,
+        )
 
     def method(self, options: TrainOptions) -> Method | None:
         """The recipe that was asked for. Raises BadOptionError for one that there is not."""
@@ -227,7 +234,8 @@ class Planner:
         self, method: Method, options: TrainOptions, examples: int
     ) -> tuple[TrainingSettings, TrainingSettings, Reason | None]:
         """The preset's settings, those of the wish, and why they are refused."""
-        preset = settings_for(method, options.preset, examples=examples, device_kind=self._parts.device.kind)
+        device_kind = self._parts.device.kind
+        preset = settings_for(method, options.preset, examples=examples, device_kind=device_kind, task=options.task)
         try:
             return preset, self.settings(method, options, examples), None
         except BadOptionError as error:

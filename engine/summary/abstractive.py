@@ -1,19 +1,21 @@
-"""A summary in a text model's own words: of a short document at once, of a long one by way of notes on its parts.
+"""Summaries in a text model's own words: of a short document at once, of a long one by way of notes on its parts.
 
 A document that does not fit is cut at sentences; the model takes notes on every part, several parts at a time; notes that are
 still too long are parts again ("map-reduce"). Notes that are known already are not written again, so that a summary that was
-cut off goes on. Knows a loaded text model and texts; knows no document's file, no row and no page.
+cut off goes on. Several summaries of one text, each with a seed of its own, are written from the same notes, side by side: a
+seed or an adapter changes the summary, never the notes it is written from. Knows a loaded text model and texts; knows no
+document's file, no row and no page.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
 
 from engine.errors import CancelledError, TooLongError
 from engine.jobs.job import CancelToken
@@ -25,10 +27,13 @@ from engine.text.model import GenerateRequest, Message, Sampling, TextEvent, Tex
 PART_TOKENS: Final = 1000
 """Of one part: small models lose the thread of longer ones, and notes on small parts say more."""
 NOTE_TOKENS: Final = 80
+NOTE_SEED: Final = 0
 ROWS: Final = 8
 """Parts that are read at once."""
 CONTEXT_TOKENS: Final = 4096
 """Of a model that does not say how much it takes."""
+SAMPLING: Final = Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.02)
+"""No repetition penalty worth the name: it would punish the model for the document's own names and numbers."""
 MAX_LEVELS: Final = 6
 """Each level of notes is several times shorter than the one below."""
 _SAMPLE_CHARS: Final = 4000
@@ -66,32 +71,35 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far it is. `step` of `total` parts are noted; `text` is the summary so far."""
+    """How far it is. `step` of `total` parts are noted; `texts` are the summaries so far, one for each seed."""
 
     phase: Phase
     step: int
     total: int
-    text: str
-    event: TextEvent | None = None
-    """The last event of the summary's own writing; it says how it was computed and when it has ended."""
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Abstractive:
-    """One summary of one or several texts by one model."""
+    """Summaries of one or several texts by one model, one for each of `seeds`."""
 
     model: TextModel
     styles: SummaryStyles
     wish: Wish
-    seed: int
+    seeds: tuple[int, ...]
     adapter: AdapterRef | None = None
+    """What writes the summaries; notes are the model's own."""
     notes: dict[str, str] = field(default_factory=dict)
     """Those of an earlier attempt, and what is added to them: digest of a part and its question → what the model wrote."""
+    read: str = ""
+    """What the summaries are written from, once that is known: the whole text, or the notes on its parts."""
+    paths: list[Mapping[str, Any]] = field(default_factory=list)
+    """How each summary was computed, once it has ended; see TextEvent.path."""
     _done: int = 0
     _total: int = 0
 
     def write(self, texts: Sequence[str], cancel: CancelToken) -> Iterator[Progress]:
-        """Take notes where it must, then write. The last Progress has the whole summary.
+        """Take notes where it must, then write. The last Progress has the whole summaries.
 
         Raises CancelledError, TooLongError when the model takes no text at all, and what TextModel.generate raises.
         """
@@ -103,12 +111,13 @@ class Abstractive:
             self._total += len(parts)
             for noted in self._note(parts, cancel):
                 self._done += noted
-                yield self._progress("notes", "")
+                yield self._progress("notes")
             text = "\n".join(self.notes[self._key(part)] for part in parts if self.notes[self._key(part)])
+        self.read = text
         yield from self._whole(text, cancel)
 
-    def _progress(self, phase: Phase, text: str, event: TextEvent | None = None) -> Progress:
-        return Progress(phase, self._done, self._total, text, event)
+    def _progress(self, phase: Phase, texts: Sequence[str] = ()) -> Progress:
+        return Progress(phase, self._done, self._total, tuple(texts))
 
     def _room(self) -> int:
         """Tokens for the text itself."""
@@ -169,26 +178,28 @@ class Abstractive:
         """What the model notes on a part. One that writes in circles is cut at its first whole sentences."""
         messages = (Message("system", self._question()), Message("user", part))
         text, last = "", TextEvent(0, "", 0)
-        for last in self._events(messages, NOTE_TOKENS, cancel, batched=True):
+        for last in self._events(messages, NOTE_TOKENS, (NOTE_SEED,), cancel, batched=True):
             stop.check()
             text += last.delta
         return whole_sentences(_without_preamble(text), self.wish.language, cut=last.finish_reason == "length")
 
     def _whole(self, text: str, cancel: CancelToken) -> Iterator[Progress]:
-        yield self._progress("writing", "")
-        written, last = "", TextEvent(0, "", 0)
-        for last in self._events(self._ask(text), self._new_tokens(), cancel, batched=False):
-            written += last.delta
-            yield self._progress("writing", self._shaped(written, cut=False))
-        yield self._progress("writing", self._shaped(written, cut=last.finish_reason == "length"), last)
+        written, shaped = [""] * len(self.seeds), [""] * len(self.seeds)
+        self.paths = [{} for _ in self.seeds]
+        yield self._progress("writing", shaped)
+        for event in self._events(self._ask(text), self._new_tokens(), self.seeds, cancel, batched=False):
+            written[event.row] += event.delta
+            shaped[event.row] = self._shaped(written[event.row], cut=event.finish_reason == "length")
+            self.paths[event.row] = event.path or self.paths[event.row]
+            yield self._progress("writing", shaped)
 
     def _events(
-        self, messages: tuple[Message, ...], new_tokens: int, cancel: CancelToken, *, batched: bool
+        self, messages: tuple[Message, ...], new_tokens: int, seeds: tuple[int, ...], cancel: CancelToken, *, batched: bool
     ) -> Iterator[TextEvent]:
+        """Summaries are written by the adapter; what is `batched` are notes."""
         fitted, _, room = self.model.fit(messages, new_tokens)
-        # No repetition penalty worth the name: it would punish the model for the document's own names and numbers.
-        sampling = Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.02, max_new_tokens=room)
-        request = GenerateRequest(fitted, sampling, (self.seed,), adapter=self.adapter, batched=batched)
+        adapter = None if batched else self.adapter
+        request = GenerateRequest(fitted, replace(SAMPLING, max_new_tokens=room), seeds, adapter=adapter, batched=batched)
         with closing(self.model.generate(request, cancel)) as events:  # type: ignore[type-var]
             for event in events:
                 if event.finish_reason == "cancelled":

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from engine.errors import BadOptionError
 from engine.training.args import ALL_LINEAR, TrainingSettings
-from storage.records import Method
+from storage.records import Kind, Method
 
 Preset: TypeAlias = Literal["quick", "balanced", "careful"]
 PRESETS: Final[tuple[Preset, ...]] = ("quick", "balanced", "careful")
@@ -47,6 +47,10 @@ _METHODS: Final[Mapping[Method, Mapping[str, Any]]] = {
     "kto": {"learning_rate": 2e-4, "beta": 0.1, "loss_type": "kto", "sft_weight": 0.0, "batch_size": 8, "micro_batch_size": 2},
     "sft": {"learning_rate": 2e-4, "beta": 0.1, "loss_type": "nll", "sft_weight": 0.0},
 }
+_TASKS: Final[Mapping[Kind, Mapping[str, Any]]] = {
+    # A prompt is a whole document, up to what a summariser reads at once; further answers to it cost more than they teach.
+    "summary": {"max_length": 3072, "sample_tokens": 128, "widen": 0},
+}
 _WISHES: Final[Mapping[Preset, Mapping[str, Any]]] = {
     "quick": {"rows": 120, "most_epochs": 2.0, "looks": 1, "patience": 2, "widen": 0},
     "balanced": {"rows": 200, "most_epochs": 3.0, "looks": 2, "patience": 2, "widen": 4},
@@ -69,9 +73,15 @@ def recipe(name: str) -> Method:
 
 
 def settings_for(
-    method: Method, preset: Preset, *, examples: int, device_kind: str, overrides: Mapping[str, Any] | None = None
+    method: Method,
+    preset: Preset,
+    *,
+    examples: int,
+    device_kind: str,
+    task: Kind = "text",
+    overrides: Mapping[str, Any] | None = None,
 ) -> TrainingSettings:
-    """Return complete settings for `examples` training rows on a "cpu", "cuda" or "mps".
+    """Return complete settings for `examples` training rows of a task on a "cpu", "cuda" or "mps".
 
     `overrides` replace single settings. Raises BadOptionError that names a bad or unknown setting, method or preset.
     """
@@ -85,6 +95,7 @@ def settings_for(
     chosen: dict[str, Any] = {**_COMMON, **_METHODS[method], "method": method, "patience": wish["patience"]}
     if method == "dpo":
         chosen["widen"] = wish["widen"]
+    chosen |= _TASKS.get(task, {})
     if "batch_size" in changed and "micro_batch_size" not in changed:
         changed["micro_batch_size"] = _divisor(changed["batch_size"], chosen["micro_batch_size"])
     rows = wish["rows"] * (_GPU_TIMES if device_kind == "cuda" else 1)

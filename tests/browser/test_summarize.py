@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -15,6 +18,7 @@ from tests.engine.summary import papers
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
+Shot = Callable[[Page, str], None]
 WORK_LIMIT_MS = 240_000
 """The first summary also waits for the encoder's libraries, and two busy cores may be slow."""
 MILL = [
@@ -113,6 +117,97 @@ def test_two_methods_stand_side_by_side_and_a_reload_in_the_middle_shows_the_sam
     summaries.cards.first.locator("[data-action=pick]").click()
     expect(summaries.cards.first.locator(".su-best")).to_be_visible()
     expect(summaries.cards.last.locator(".su-best")).to_be_hidden()
+
+
+def test_several_seeds_stand_side_by_side_one_is_picked_and_its_seed_used_again(summaries: SummarizePage, shot: Shot) -> None:
+    page = summaries.page
+    count = page.locator("#summary-count")
+    summaries.choose("extractive")
+    expect(page.locator("#summary-count-about")).to_contain_text("same each time")
+    expect(count.locator("[data-value='2']")).to_be_disabled()
+    summaries.text.fill("\n\n".join(MILL))
+    summaries.choose("abstractive")
+    page.locator("#summary-style").select_option("one_line")
+    count.locator("[data-value='3']").click()
+    expect(page.locator("#summary-count-about")).to_be_hidden()
+    page.locator(".su-more > summary").click()
+    page.locator("#summary-seed").fill("41")
+    page.locator("#summary-seed").blur()
+    shot(page, "summaries-form")
+    summaries.create.click()
+    expect(summaries.cards).to_have_count(3)
+    expect(summaries.cards.first.locator("[data-action=stop]")).to_have_text("Stop all")
+    ids = [str(card.get_attribute("data-creation")) for card in summaries.cards.all()]
+    page.reload(wait_until="domcontentloaded")
+    expect(summaries.cards).to_have_count(3)
+    assert [str(card.get_attribute("data-creation")) for card in summaries.cards.all()] == ids
+    for seed, card in enumerate(summaries.cards.all(), 41):
+        summaries.done(card)
+        expect(card.locator("[data-action=seed]")).to_have_text(f"seed {seed}")
+    first, second, third = (card.bounding_box() for card in summaries.cards.all())
+    assert first and second and third and first["x"] < second["x"] < third["x"]
+    assert first["y"] == second["y"] == third["y"]
+    summaries.cards.nth(1).locator("[data-action=pick]").click()
+    expect(summaries.cards.nth(1).locator(".su-best")).to_be_visible()
+    expect(page.locator("#summary-list .su-best:visible")).to_have_count(1)
+    summaries.cards.nth(2).locator("[data-action=seed]").click()
+    assert page.locator("#summary-seed").input_value() == "43"
+    shot(page, "summaries-side-by-side")
+    page.set_viewport_size({"width": 390, "height": 844})
+    boxes = [card.bounding_box() for card in summaries.cards.all()]
+    assert len({box["x"] for box in boxes if box}) == 1
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    shot(page, "summaries-phone")
+    page.goto(page.url.split("?")[0] + "?tab=train", wait_until="domcontentloaded")
+    page.locator("#train-task [data-value=summary]").click()
+    expect(page.locator("#train-headline")).to_contain_text("2 usable ratings: 2 pairs")
+    expect(page.locator("#train [data-action=rate]")).to_have_text("Summarise and rate")
+    shot(page, "summaries-train-phone")
+    page.set_viewport_size({"width": 1280, "height": 860})
+    shot(page, "summaries-train")
+
+
+def test_one_stop_ends_all_summaries_of_a_click(summaries: SummarizePage) -> None:
+    summaries.text.fill("\n\n".join(f"Day {n}. " + paragraph for n in range(40) for paragraph in MILL))
+    summaries.choose("abstractive")
+    summaries.page.locator("#summary-count [data-value='2']").click()
+    summaries.create.click()
+    expect(summaries.cards).to_have_count(2)
+    summaries.cards.last.locator("[data-action=stop]").click()
+    for card in summaries.cards.all():
+        expect(card).to_have_attribute("data-status", "cancelled", timeout=WORK_LIMIT_MS)
+        expect(card.locator("[data-action=resume]")).to_be_visible()
+
+
+def test_an_address_inside_is_not_fetched_and_one_sentence_says_so(tmp_path: Path, models_dir: Path, open_page: OpenPage) -> None:
+    asked: list[str] = []
+
+    class Inside(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    inside = ThreadingHTTPServer(("127.0.0.1", 0), Inside)
+    Thread(target=inside.serve_forever, daemon=True).start()
+    try:
+        with RunningStudio(tmp_path / "data", models_dir, "--read-urls", offline=False) as running:
+            page = open_page(f"{running.url}/?tab=summarize", selector="#summary-url")
+            inside_url = f"http://127.0.0.1:{inside.server_port}/secret"
+            for address, sentence in (
+                ("http://127.0.0.1/secret", "not on the open internet, so it is not fetched. Paste its text instead."),
+                ("http://localhost/secret", "not on the open internet"),
+                (inside_url, "no address of a web page"),
+            ):
+                page.locator("#summary-url").fill(address)
+                page.locator("#summary-fetch").click()
+                row = page.locator("#summary-file-list .su-file", has_text=address)
+                expect(row).to_have_attribute("data-state", "refused", timeout=WORK_LIMIT_MS)
+                expect(row).to_contain_text(sentence)
+            expect(page.locator("#summary-create")).to_be_disabled()
+    finally:
+        inside.shutdown()
+        inside.server_close()
+    assert asked == []
 
 
 def test_stopping_in_the_middle_keeps_what_there_is_and_it_can_go_on(summaries: SummarizePage) -> None:

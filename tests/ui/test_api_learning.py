@@ -219,3 +219,22 @@ def test_automatic_figures_need_no_votes(served: Served, adapter_id: str) -> Non
     assert set(state["result"]["automatic"]) >= {"candidate", "current"}
     match = served.call("match", run_id)
     assert match["match_id"] is None and match["remaining"] == 0
+
+
+def test_an_adapter_for_summaries_is_tested_on_texts_and_writes_summaries_only(served: Served) -> None:
+    report = "The old mill burned down on Tuesday. Nobody was hurt in the fire. The council will build a library there."
+    trained = add_adapter(served.studio, served.model_id, "e" * 32, b"weights for summaries", task="summary")
+    wish = {"method": "abstractive", "model": served.model_id, "length": {"words": 8}}
+    assert served.call("summarize", report, None, wish)["adapter"] == "base"
+    assert "[bad_option]" in refused(served, "write", "Hello.", {"adapter": trained})
+    run_id = served.call("evaluate", trained, {"against": "base", "n": 2, "prompts": [report]})["run_id"]
+    assert {match["prompt"] for match in matches(served, run_id) if served.call("vote", match["match_id"], "tie")} == {report}
+    assert served.call("run", run_id)["result"]["ties"] == 2
+    assert "[gate]" in refused(served, "promote", trained, {"task": "summary"})
+    assert "[bad_option]" in refused(served, "promote", trained, {"task": "text", "override": "Only a test."})
+    switched = served.call("promote", trained, {"override": "Only a test."})
+    assert switched == {"task": "summary", "promoted": trained}
+    assert served.call("summarize", report, None, wish)["adapter"] == trained
+    assert served.call("write", "Hello.", {"max_new_tokens": 4})["adapter"] != trained
+    assert served.call("promote", "base", {"task": "summary"})["promoted"] == "base"
+    assert served.call("summarize", report, None, wish)["adapter"] == "base"

@@ -51,6 +51,20 @@ def test_files_are_read_and_versions_need_none(served: Served, tmp_path: Path) -
     assert edited["preference_id"]
 
 
+def test_several_seeds_of_the_same_settings_are_versions_of_one_turn(served: Served) -> None:
+    options = {"method": "abstractive", "model": served.model_id, "length": {"words": 8}, "n": 3, "seed": 5}
+    made = served.call("summarize", MILL, None, options)
+    ids, texts = made["creation_ids"], [one["summary"] for one in made["summaries"]]
+    assert made["seeds"] == [5, 6, 7] and len(set(ids)) == len(set(texts)) == 3
+    assert (made["creation_id"], made["seed"], made["summary"]) == (ids[0], 5, texts[0])
+    assert made["sentences"] == made["summaries"][0]["sentences"] and all(one["sentences"] for one in made["summaries"])
+    assert len(served.call("prefer", ids[1], [ids[0], ids[2]], None)["preference_ids"]) == 2
+    found = {one["id"]: one for one in served.call("library", "", {"kind": "summary"}, 1)["items"]}
+    assert [found[id]["seed"] for id in ids] == [5, 6, 7] and [found[id]["text"] for id in ids] == texts
+    again = served.call("summarize", MILL, None, {**options, "n": 1, "seed": 6})
+    assert again["summary"] == texts[1] and again["creation_ids"] == [again["creation_id"]] and again["seeds"] == [6]
+
+
 def test_any_summary_is_judged(served: Served) -> None:
     right, wrong = served.call("check", MILL, "Nobody was hurt in the fire. It was sold for 90,000 crowns.")["sentences"]
     assert right["supported"] and not wrong["supported"] and wrong["flags"] == ["number"]
@@ -63,6 +77,8 @@ def test_any_summary_is_judged(served: Served) -> None:
         ((" ", [], None), "bad_file"),
         ((MILL, None, {"length": "endless"}), "bad_option"),
         ((MILL, None, {"tone": "warm"}), "bad_option"),
+        ((MILL, None, {"n": 2}), "bad_option"),
+        ((MILL, None, {"method": "hybrid", "n": 5}), "bad_option"),
         ((MILL, None, {"method": "abstractive", "model": "nobody"}), "not_found"),
         ((None, None, {"parent_id": "0" * 32}), "not_found"),
         ((3, None, None), "bad_option"),

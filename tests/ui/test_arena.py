@@ -117,6 +117,20 @@ def test_a_clear_win_can_be_promoted_and_rolled_back(studio: Studio, arena: Aren
         ask(arena, "rollback", base_id=home["in_use"][0]["base_id"])
 
 
+def test_versions_for_summaries_stand_beside_those_for_writing_and_are_switched_alone(studio: Studio, arena: ArenaPage) -> None:
+    base_id = studio.models.default("text", LOCAL_OWNER)
+    for_summaries = add_adapter(studio, base_id, "b" * 32, b"others", task="summary")
+    for one in ("a" * 32, for_summaries):
+        ask(arena, "promote", adapter_id=one, override="Only a test.")
+    view = ask(arena, "show")
+    assert [one["task"] for one in view["versions"]] == ["summary", "text"]
+    assert {one["task"]: one["base"] for one in view["in_use"]} == {"text": "Scripted", "summary": "Scripted, Summaries"}
+    view = ask(arena, "rollback", task="summary", base_id=base_id)
+    assert {one["task"]: one["adapter_id"] for one in view["in_use"]} == {"text": "a" * 32, "summary": "base"}
+    with pytest.raises(BadOptionError):
+        ask(arena, "rollback", task="poems", base_id=base_id)
+
+
 def test_what_has_not_won_needs_a_reason(arena: ArenaPage) -> None:
     run = begin(arena)
     result = vote_all(arena, run, "bad")["test"]["result"]

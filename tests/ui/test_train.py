@@ -15,6 +15,7 @@ from engine.bootstrap import Overrides, build_studio
 from engine.errors import BadOptionError, NotEnoughDataError, NotFoundError
 from engine.settings import Settings
 from engine.studio import Studio
+from engine.types import SummaryOptions, SummaryRequest
 from storage.records import LOCAL_OWNER, CreationFilter
 from tests.engine.services.training_stand_in import MODULE
 from tests.tiny import make_model
@@ -193,6 +194,33 @@ def test_a_frozen_dataset_can_be_trained_on_and_exported(studio: Studio, ready: 
     for made in (ask(ready, "export", dataset=dataset["id"]), ask(ready, "export", format="dpo")):
         assert made["rows"] == 14
         assert studio.exports.path_of(LOCAL_OWNER, made["url"].removeprefix("/exports/")).name == made["name"]
+
+
+def test_summaries_are_trained_on_from_ratings_of_their_own(studio: Studio, ready: TrainPage) -> None:
+    options = SummaryOptions(method="abstractive", n=2, length={"words": 6})
+    for number in range(15):
+        report = f"Report {number} is about the mill. The mill burned down. Nobody was hurt in the fire."
+        made = studio.summary.summarize(LOCAL_OWNER, SummaryRequest(report, options=options))
+        ends_s = time.monotonic() + LIMIT_S
+        while not studio.jobs.get(LOCAL_OWNER, made.job_id).is_final:
+            assert time.monotonic() < ends_s
+            time.sleep(0.02)
+        studio.feedback.prefer(LOCAL_OWNER, LOCAL_OWNER, *made.creation_ids)
+    form = {**FORM, "task": "summary"}
+    plan, text = ask(ready, "plan", form=form), ask(ready, "plan", form=FORM)
+    assert "15 usable ratings: 15 pairs" in plan["headline"] and "14 pairs" in text["headline"]
+    assert "several summaries" in plan["hint"] and plan["can_start"] and plan["task"] == "summary"
+    run_id = ask(ready, "start", form=form)["run_id"]
+    assert until(ready, run_id, "done", "failed")["status"] == "done"
+    (row,) = ask(ready, "runs")["runs"]
+    assert (row["task"], row["next"]) == ("summary", "evaluate")
+    (adapter,) = studio.adapters.list(LOCAL_OWNER, "summary")
+    assert studio.adapters.list(LOCAL_OWNER, "text") == () and adapter.record.run_id == run_id
+    data = ask(ready, "show", task="summary")["data"]
+    assert [one["train"] + one["held_out"] for one in data["datasets"]] == [15] and "mill" in data["examples"][0]["prompt"]
+    assert ask(ready, "show")["data"]["datasets"] == []
+    with pytest.raises(BadOptionError):
+        ask(ready, "plan", form={**FORM, "task": "poems"})
 
 
 def test_a_part_of_the_ratings_can_be_frozen(studio: Studio, ready: TrainPage) -> None:

@@ -92,8 +92,8 @@ def test_an_adapter_says_where_it_comes_from() -> None:
     from ui.view_arena import Versions, version_view
 
     record = SimpleNamespace(
-        id="a", name="Short", base_model_id="m", created_at=datetime.now(UTC), method="dpo", size_bytes=1, dataset_id="d",
-        run_id="r", marks=("x",),
+        id="a", name="Short", task="text", base_model_id="m", created_at=datetime.now(UTC), method="dpo", size_bytes=1,
+        dataset_id="d", run_id="r", marks=("x",),
     )  # fmt: skip
     view: Any = SimpleNamespace(record=record, state="candidate", result=None, evaluation_id=None)
     t = translator("en")

@@ -127,8 +127,10 @@ def test_progress_is_said_in_words(progress: dict[str, Any], line: str) -> None:
 
 
 def test_a_live_update_has_the_text_so_far_and_the_end_has_no_line() -> None:
-    view = live_view(snapshot(data={"creation_id": "c", "turn_id": "t", "summary": "So far"}), None, T)
-    assert (view["done"], view["lines"]) == (False, [{"item": False, "parts": [["So far", None]]}])
+    so_far = [{"id": id, "text": text, "sentences": []} for id, text in (("c", "So far"), ("d", ""))]
+    view = live_view(snapshot(data={"creations": so_far, "turn_id": "t"}), None, T)
+    assert not view["done"] and view["summaries"][1] == {"id": "d", "lines": []}
+    assert view["summaries"][0] == {"id": "c", "lines": [{"item": False, "parts": [["So far", None]]}]}
     assert live_view(snapshot(status="done"), None, T)["line"] == ""
 
 
@@ -140,6 +142,7 @@ def test_versions_say_how_they_were_made() -> None:
     )
     view = turn_view(SummaryTurn("a" * 32, "The mill", (), versions), {"m": "Small Model"}, T)
     assert [one["label"] for one in view["versions"]] == ["Extractive · Abstract", "Abstractive · Bullet points"]
+    assert [one["seed"] for one in view["versions"]] == [None, "7"]
     assert view["versions"][1]["facts"] == "80 words · question: costs? · Small Model · 1.9 s" and view["versions"][1]["picked"]
 
 

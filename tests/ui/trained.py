@@ -6,12 +6,12 @@ import hashlib
 
 from engine.studio import Studio
 from storage.database import open_database
-from storage.records import LOCAL_OWNER
+from storage.records import LOCAL_OWNER, Kind
 
 WEIGHTS = b"weights"
 
 
-def add_adapter(studio: Studio, base_model_id: str, adapter_id: str, weights: bytes = WEIGHTS) -> str:
+def add_adapter(studio: Studio, base_model_id: str, adapter_id: str, weights: bytes = WEIGHTS, *, task: Kind = "text") -> str:
     """Add it to a running studio; returns its id. Only a scripted model can pretend to use it."""
     folder = studio.settings.adapters_dir / adapter_id
     folder.mkdir(parents=True)
@@ -23,7 +23,7 @@ def add_adapter(studio: Studio, base_model_id: str, adapter_id: str, weights: by
             uow.adapters.add(
                 LOCAL_OWNER,
                 id=adapter_id,
-                task="text",
+                task=task,
                 name="Short and direct",
                 base_model_id=base_model_id,
                 base_sha256="0" * 64,

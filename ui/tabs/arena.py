@@ -14,7 +14,7 @@ from engine.types import EvaluateOptions
 from storage.records import Choice, PromotionRecord
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, error_view
+from ui.handlers import Action, Answer, acting, error_view, task_of
 from ui.i18n import Translator
 from ui.view import LIVE
 from ui.view_arena import Versions, history_view, in_use_view, is_over, match_view, result_view, version_view
@@ -64,7 +64,7 @@ class ArenaPage:
         begun = self.studio.arena.open_evaluations(owner_id, owner_id)
         return {
             "test": None,
-            "in_use": in_use_view(self.studio.adapters.history(owner_id, "text"), versions, self.t),
+            "in_use": in_use_view(self.studio.adapters.history(owner_id), versions, self.t),
             "open": [self._open(owner_id, view, versions) for view in begun],
             "versions": [version_view(view, versions, datasets, self.t) for view in adapters],
             "history": self._history(owner_id, versions),
@@ -109,7 +109,8 @@ class ArenaPage:
 
     def roll_back(self, owner_id: str, action: Action) -> View:
         """Switch back to what was in use before."""
-        return self._switched(owner_id, action, self.studio.adapters.roll_back(owner_id, "text", str(action.get("base_id"))))
+        task = task_of(action.get("task", "text"))
+        return self._switched(owner_id, action, self.studio.adapters.roll_back(owner_id, task, str(action.get("base_id"))))
 
     def _switched(self, owner_id: str, action: Action, made: PromotionRecord) -> View:
         return {**self.show(owner_id, action), "switched": self._versions(owner_id).name(made.adapter_id)}
@@ -140,13 +141,14 @@ class ArenaPage:
         adapter_id = result["adapter_id"]
         adapter = next((view for view in self.studio.adapters.list(owner_id) if view.record.id == adapter_id), None)
         base_id = adapter.record.base_model_id if adapter else None
-        in_use = self.studio.adapters.promoted(owner_id, "text", base_id) if base_id else None
+        in_use = self.studio.adapters.promoted(owner_id, adapter.record.task, base_id) if adapter else None
         return {
             **result_view(result, self.t),
             "adapter_id": adapter_id,
             "name": versions.name(adapter_id),
             "against": versions.name(result["against_id"]),
             "base_id": base_id,
+            "task": adapter.record.task if adapter else None,
             "is_promoted": in_use == adapter_id,
             "can_promote": adapter is not None and in_use != adapter_id,
             "is_current": in_use in (result["against_id"], adapter_id),
@@ -165,7 +167,7 @@ class ArenaPage:
         }
 
     def _history(self, owner_id: str, versions: Versions) -> list[View]:
-        return history_view(self.studio.adapters.history(owner_id, "text")[:HISTORY_SHOWN], versions, self.t)
+        return history_view(self.studio.adapters.history(owner_id)[:HISTORY_SHOWN], versions, self.t)
 
     def _versions(self, owner_id: str) -> Versions:
         names = {card.id: card.name for card in self.studio.models.cards(owner_id)}

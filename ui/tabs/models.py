@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, action_id, in_words
+from ui.handlers import Action, Answer, acting, action_id, in_words, task_of
 from ui.i18n import Translator
 from ui.view_arena import Versions, version_view
 
@@ -145,7 +145,7 @@ class ModelsPage:
 
     def roll_back(self, owner_id: str, action: Action) -> View:
         """Write with what was in use before."""
-        self.studio.adapters.roll_back(owner_id, "text", str(action.get("base_id")))
+        self.studio.adapters.roll_back(owner_id, task_of(action.get("task", "text")), str(action.get("base_id")))
         return self.show(owner_id, action)
 
     def rename_adapter(self, owner_id: str, action: Action) -> View:

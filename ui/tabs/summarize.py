@@ -30,6 +30,7 @@ from ui.view_summary import (
 )
 
 if TYPE_CHECKING:
+    from engine.services.summary_records import SummaryStarted
     from engine.studio import Studio
 
 UPDATE_INTERVAL_S: Final = 0.15
@@ -99,7 +100,7 @@ class SummarizePage(CreationPage):
     # ------------------------------------------------------------ summarising
 
     def do_summarize(self, owner_id: str, action: Action) -> View:
-        """Start one summary of pasted text, of documents that were read, or of a version's own documents."""
+        """Start summaries of pasted text, of documents that were read, or of a version's own documents; `id` is the first."""
         options = options_from_json(SummaryOptions, action.get("options"))
         text = action.get("text")
         request = SummaryRequest(
@@ -108,13 +109,11 @@ class SummarizePage(CreationPage):
             options=options,
             idempotency_key=action_text(action, "key"),
         )
-        started = self.studio.summary.summarize(owner_id, request)
-        return {"job_id": started.job_id, "id": started.creation_id, "turn": self._turn(owner_id, started.creation_id)}
+        return self._started(owner_id, self.studio.summary.summarize(owner_id, request))
 
     def do_resume(self, owner_id: str, action: Action) -> View:
-        """Go on with a summary that ended early."""
-        started = self.studio.summary.resume(owner_id, action_text(action, "job_id"))
-        return {"job_id": started.job_id, "id": started.creation_id, "turn": self._turn(owner_id, started.creation_id)}
+        """Go on with summaries that ended early."""
+        return self._started(owner_id, self.studio.summary.resume(owner_id, action_text(action, "job_id")))
 
     def do_edit(self, owner_id: str, action: Action) -> View:
         """Keep a changed summary as a version that beats the original; `do_judged` says when its sentences are judged."""
@@ -127,7 +126,7 @@ class SummarizePage(CreationPage):
         return {"done": snapshot.is_final, "message": self._job_error(snapshot)}
 
     async def follow(self, owner_id: str, job_id: str) -> AsyncIterator[View]:
-        """A summary as it grows, to its end. Ending this never stops the job."""
+        """Summaries as they grow, to their end. Ending this never stops the job."""
         async for snapshot in self.studio.jobs.follow(owner_id, job_id, interval_s=UPDATE_INTERVAL_S):
             yield live_view(snapshot, self._job_error(snapshot), self.t)
 
@@ -142,6 +141,10 @@ class SummarizePage(CreationPage):
         return {"next_training_in": self._next_training_in(owner_id), "turn": self._turn(owner_id, action_id(action))}
 
     # ------------------------------------------------------------ parts
+
+    def _started(self, owner_id: str, started: SummaryStarted) -> View:
+        first = started.creation_ids[0]
+        return {"job_id": started.job_id, "id": first, "turn": self._turn(owner_id, first)}
 
     def _turn(self, owner_id: str, creation_id: str) -> View:
         names = {**self.studio.adapters.names(owner_id), **{spec.id: spec.name for spec in self.studio.models.specs(owner_id)}}

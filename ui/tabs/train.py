@@ -6,14 +6,14 @@ device shows the same. Drawn by assets/js/train*.js and chart.js. Knows the serv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import BadOptionError
 from engine.types import DatasetOptions, EvaluateOptions, TrainOptions, options_from_json
 from storage.records import CreationFilter, DatasetRecord, Json, Method
 from ui.components.frame import Frame
 from ui.components.widget import widget
-from ui.handlers import Action, Answer, acting, action_id, in_words
+from ui.handlers import Action, Answer, acting, action_id, in_words, task_of
 from ui.i18n import Translator
 from ui.runs import RunsOf
 from ui.tabs.library import LibraryPage
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from engine.studio import Studio
 
 View = dict[str, Any]
-FORM = ("preset", "recipe", "base", "dataset", "name", "settings")
-TASK: Final = "text"
+FORM = ("task", "preset", "recipe", "base", "dataset", "name", "settings")
 
 
 def build(studio: Studio, frame: Frame, t: Translator) -> None:
@@ -69,16 +68,17 @@ class TrainPage:
     # -- the page --------------------------------------------------------------------------------------------------------
 
     def show(self, owner_id: str, action: Action) -> View:
-        """{runs, bases, data}: everything but the plan and the run that is watched."""
-        preview = self.studio.datasets.preview(owner_id, owner_id, DatasetOptions(task=TASK))
+        """{runs, bases, data}: everything but the plan and the run that is watched; `data` is of the action's task."""
+        task = task_of(action.get("task", "text"))
+        preview = self.studio.datasets.preview(owner_id, owner_id, DatasetOptions(task=task))
         missing = self._missing(preview)
-        frozen = [dataset_view(record, self.t) for record in self.studio.datasets.list(owner_id, TASK)]
+        frozen = [dataset_view(record, self.t) for record in self.studio.datasets.list(owner_id, task)]
         panel = data_view(preview.counts, preview.suggested, missing, preview.examples, self.t)
-        bases = [card for card in self.studio.models.cards(owner_id) if card.task == TASK and card.state == "installed"]
+        bases = [card for card in self.studio.models.cards(owner_id) if card.task == "text" and card.state == "installed"]
         return {
             **self.runs(owner_id, action),
             "bases": [{"id": card.id, "name": card.name} for card in bases if not card.source.startswith("openai:")],
-            "data": {**panel, "datasets": frozen},
+            "data": {**panel, "task": task, "datasets": frozen},
         }
 
     def runs(self, owner_id: str, action: Action) -> View:
@@ -105,7 +105,8 @@ class TrainPage:
         counts: Mapping[Method, Json] = {found.method: found.counts} if isinstance(found, DatasetRecord) else found.counts
         rows = counts.get(plan.method, {})
         return {
-            **headline(counts, plan.method, not isinstance(found, DatasetRecord) and not found.is_ready, self.t),
+            **headline(counts, plan.method, not isinstance(found, DatasetRecord) and not found.is_ready, self.t, task=plan.task),
+            "task": plan.task,
             "method": plan.method,
             "suggested": None if isinstance(found, DatasetRecord) else found.suggested,
             "base_name": self.runs_of.model_name(owner_id, plan.base_model_id),
@@ -148,7 +149,7 @@ class TrainPage:
     def promote(self, owner_id: str, action: Action) -> View:
         """Use a run's adapter from now on. Needs a passed blind test; the Arena can do without, with a reason."""
         adapter_id = self._adapter_id(owner_id, action)
-        self.studio.adapters.promote(owner_id, adapter_id, task=TASK)
+        self.studio.adapters.promote(owner_id, adapter_id)
         record = self.studio.adapters.get(owner_id, adapter_id)
         return {"notice": self.t("train.promoted.notice", name=record.name)}
 
@@ -158,7 +159,8 @@ class TrainPage:
         wanted = (
             {name: value for name, value in given.items() if value not in (None, "", False)} if isinstance(given, dict) else None
         )
-        options = DatasetOptions(task=TASK, filter=wanted, name=str(action.get("name") or ""))
+        task = task_of(action.get("task", "text"))
+        options = DatasetOptions(task=task, filter=wanted, name=str(action.get("name") or ""))
         record = self.studio.datasets.freeze(owner_id, owner_id, options)
         return {"id": record.id, "title": dataset_view(record, self.t)["title"]}
 
@@ -170,7 +172,8 @@ class TrainPage:
             format = str(action.get("format"))
             if format not in METHODS:
                 raise BadOptionError(f"Choose one of: {', '.join(METHODS)}.", key="error.one_of", names=", ".join(METHODS))
-            file = self.studio.exports.export(owner_id, owner_id, format=format, task=TASK, filter=CreationFilter())
+            task = task_of(action.get("task", "text"))
+            file = self.studio.exports.export(owner_id, owner_id, format=format, task=task, filter=CreationFilter())
         return {"url": f"/exports/{file.id}", "name": file.name, "rows": file.rows}
 
     def _adapter_id(self, owner_id: str, action: Action) -> str:
@@ -196,7 +199,7 @@ class TrainPage:
 
 
 def _form(action: Action) -> View:
-    """The page's form {preset, recipe, base, dataset, name, settings}; what is missing or empty is left to the plan."""
+    """The page's form {task, preset, recipe, base, dataset, name, settings}; what is missing or empty is left to the plan."""
     given = action.get("form")
     if not isinstance(given, dict):
         raise BadOptionError("Options must be one JSON object or null.", key="error.options_object")
@@ -208,7 +211,8 @@ def _options(form: Mapping[str, Any], *, key: str | None = None) -> TrainOptions
     settings = form.get("settings") or None
     if settings is not None and not isinstance(settings, dict):
         raise BadOptionError("Options must be one JSON object or null.", key="error.options_object")
-    return options_from_json(TrainOptions, {"task": TASK, **form, "settings": settings, "idempotency_key": key})
+    task = task_of(form.get("task", "text"))
+    return options_from_json(TrainOptions, {**form, "task": task, "settings": settings, "idempotency_key": key})
 
 
 def _number(value: object) -> int:

@@ -119,7 +119,9 @@ def _checked(url: str, gate: Gate) -> _Target:
         raise _unreachable(host) from error
     # All of them: a name with one public and one private address is somebody's trick.
     if not addresses or not all(gate.is_allowed(ipaddress.ip_address(one.partition("%")[0])) for one in addresses):
-        raise BadOptionError("This address is not on the open internet, so it is not fetched.", key="error.url_private")
+        raise BadOptionError(
+            "This address is not on the open internet, so it is not fetched. Paste its text instead.", key="error.url_private"
+        )
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
         f"?{quote(parts.query, safe='/%:@!$&()*+,;=~-._?')}" if parts.query else ""
     )

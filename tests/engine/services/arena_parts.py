@@ -15,13 +15,15 @@ from engine.models.adapters import CONFIG_NAME, WEIGHTS_NAME, AdapterRef, sha256
 from engine.services.arena import ArenaService, MatchView
 from engine.services.arena_job import ArenaParts
 from engine.services.arena_prompts import ArenaPrompts
+from engine.summary.styles import load_summary_styles
 from engine.text.model import GenerateRequest, Message, Scored, TextEvent, TextModel
 from engine.types import EvaluateOptions
-from storage.records import AdapterRecord, Choice, DatasetRow, Json, MatchRecord
+from storage.records import AdapterRecord, Choice, DatasetRow, Json, Kind, MatchRecord
 from tests.engine.services.fakes import DEADLINE_S, MODEL_ID, FakeHost, FakeTextModel
 from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
 
 ASSETS_DIR = Path(__file__).resolve().parents[3] / "assets"
+STYLES = load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
 BASE_SHA256 = "0" * 64
 
 
@@ -79,6 +81,7 @@ def make_adapter(
     studio: TextStudio,
     name: str = "Shorter",
     *,
+    task: Kind = "text",
     model_id: str = MODEL_ID,
     dataset_id: str | None = None,
     files: Mapping[str, bytes] | None = None,
@@ -89,7 +92,7 @@ def make_adapter(
     with studio.database.write() as uow:
         record = uow.adapters.add(
             OWNER,
-            task="text",
+            task=task,
             name=name,
             base_model_id=model_id,
             base_sha256=BASE_SHA256,
@@ -156,6 +159,6 @@ def arena_studio(place: Path, model: TextModel | None = None, datasets: FakeData
     """Everything on a real database in a folder."""
     model, datasets = model or ArenaModel(), datasets or FakeDatasets()
     with text_studio(place, model) as studio:  # type: ignore[arg-type]
-        prompts = ArenaPrompts(studio.database, datasets, ASSETS_DIR / "prompts")
+        prompts = ArenaPrompts(studio.database, datasets, ASSETS_DIR / "prompts", STYLES)
         parts = ArenaParts(studio.database, FakeHost(model))
         yield ArenaStudio(studio, model, datasets, ArenaService(studio.runner, studio.adapters, prompts, parts))

@@ -147,7 +147,7 @@ class FakeModels:
     missing: set[str] = field(default_factory=lambda: {"missing-model"})
 
     def default(self, task: str, owner_id: str) -> str:
-        assert task == "text"
+        assert task in ("text", "summary")
         return MODEL_ID
 
     def require(self, model_id: str, owner_id: str) -> None:

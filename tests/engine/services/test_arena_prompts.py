@@ -12,7 +12,7 @@ from engine.errors import BadOptionError
 from engine.safety.limits import clean_text
 from engine.services.arena_prompts import ArenaPrompts, nearest
 from engine.training.dataset import prompt_key
-from tests.engine.services.arena_parts import ASSETS_DIR, FakeDatasets, user
+from tests.engine.services.arena_parts import ASSETS_DIR, STYLES, FakeDatasets, user
 from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
 
 SHIPPED = {
@@ -32,7 +32,7 @@ def studio(tmp_path: Path) -> Iterator[TextStudio]:
 
 
 def chosen(studio: TextStudio, *, n: int = 10, seed: int = 0, held_out: tuple[str, ...] = ()) -> list[str]:
-    prompts = ArenaPrompts(studio.database, FakeDatasets([user(text) for text in held_out]), ASSETS_DIR / "prompts")
+    prompts = ArenaPrompts(studio.database, FakeDatasets([user(text) for text in held_out]), ASSETS_DIR / "prompts", STYLES)
     return [prompt.text for prompt in prompts.chosen(OWNER, "text", dataset_id=None, n=n, seed=seed)]
 
 
@@ -73,7 +73,7 @@ def test_an_unrated_turn_is_asked_with_what_came_before_it(studio: TextStudio) -
     chat = studio.conversations.create(OWNER, system="Be brief.")
     studio.wrote("Name a bird.", conversation_id=chat.id, seed=1)
     studio.wrote("And make it shorter.", conversation_id=chat.id, seed=2)
-    prompts = ArenaPrompts(studio.database, FakeDatasets(), ASSETS_DIR / "prompts")
+    prompts = ArenaPrompts(studio.database, FakeDatasets(), ASSETS_DIR / "prompts", STYLES)
     found = prompts.chosen(OWNER, "text", dataset_id=None, n=2, seed=0)
     by_text = {prompt.text: prompt for prompt in found}
     assert [message["role"] for message in by_text["And make it shorter."].messages] == ["system", "user", "assistant", "user"]
@@ -106,12 +106,12 @@ def test_there_are_always_enough(studio: TextStudio) -> None:
 
 def test_given_prompts_are_asked_in_their_order_and_again(studio: TextStudio) -> None:
     datasets = FakeDatasets([user("Two.")])
-    prompts = ArenaPrompts(studio.database, datasets, ASSETS_DIR / "prompts").given(OWNER, "text", ("One.", "Two."), 3)
+    prompts = ArenaPrompts(studio.database, datasets, ASSETS_DIR / "prompts", STYLES).given(OWNER, "text", ("One.", "Two."), 3)
     assert [(prompt.text, prompt.is_held_out) for prompt in prompts] == [("One.", False), ("Two.", True)] * 3
 
 
 def test_one_text_is_no_list(studio: TextStudio) -> None:
-    prompts = ArenaPrompts(studio.database, FakeDatasets(), ASSETS_DIR / "prompts")
+    prompts = ArenaPrompts(studio.database, FakeDatasets(), ASSETS_DIR / "prompts", STYLES)
     with pytest.raises(BadOptionError, match="list of texts"):
         prompts.given(OWNER, "text", "Write a line.", 3)
 

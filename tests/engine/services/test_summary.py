@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.bootstrap import ASSETS_DIR
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError, TooLongError
-from engine.jobs.job import JobSnapshot
 from engine.models.catalog import STARTER_ENCODER_ID
 from engine.services.examples import examples_of
-from engine.services.summarizing import SummaryParts, marked
-from engine.services.summary import MAX_FILES, SummaryService
-from engine.services.summary_documents import DocumentFiles
-from engine.services.summary_records import SummaryStarted, length_of
+from engine.services.summarizing import marked
+from engine.services.summary_records import length_of
+from engine.services.summary_sources import MAX_FILES
 from engine.summary.document import Document
-from engine.summary.reading.draft import ReadingLimits
-from engine.summary.styles import load_summary_styles
-from engine.text.model import GenerateRequest
-from engine.types import SummaryOptions, SummaryRequest
-from storage.files import FileStore
-from storage.records import CreationFilter, CreationRecord
-from tests.engine.services.fakes import CATALOG, DEADLINE_S, FakeEncoders, FakeHost, FakeTextModel, wait_for
-from tests.engine.services.studio_parts import OWNER, TextStudio, text_studio
-
-MILL = (
-    "The old mill at Harrow burned down on Tuesday night. Nobody was hurt in the fire. The owner, Vera Lind, had sold the "
-    "building to the council for 40,000 crowns in March.\n\nFirefighters from three villages fought the flames until dawn. "
-    "The council wants to build a library where the mill stood. It will decide on the plan in June."
-)
-ZH = (
-    "哈罗的老磨坊在星期二晚上被烧毁。火灾中没有人受伤。业主维拉在三月把房子卖给了镇政府。"
-    "镇政府想在原址建一座图书馆。六月将决定这个计划。"
-)
-
-
-def words_of_the_text(request: GenerateRequest, row: int) -> Sequence[str]:
-    """The first sentence of what is to be summarised."""
-    return [f"{word} " for word in request.messages[-1].content.partition(".")[0].split()] + ["."]
-
-
-@dataclass(frozen=True)
-class SummaryStudio:
-    """The service and what it stands on."""
-
-    parts: TextStudio
-    summary: SummaryService
-
-    def summarize(self, text: str | None = MILL, *, key: str | None = None, **options: Any) -> SummaryStarted:
-        files, documents = tuple(options.pop("files", ())), tuple(options.pop("documents", ()))
-        request = SummaryRequest(text, files, documents, SummaryOptions(**options), key)
-        return self.summary.summarize(OWNER, request)
-
-    def ended(self, job_id: str) -> JobSnapshot:
-        snapshot = self.parts.runner.wait(job_id, DEADLINE_S)
-        assert snapshot is not None and snapshot.is_final
-        return snapshot
-
-    def made(self, text: str | None = MILL, **options: Any) -> CreationRecord:
-        started = self.summarize(text, **options)
-        assert self.ended(started.job_id).status == "done"
-        return self.parts.row(started.creation_id)
-
-
-def summary_studio(parts: TextStudio, folder: Path) -> SummaryStudio:
-    files, styles = FileStore(folder / "files"), load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
-    work = SummaryParts(
-        parts.database, DocumentFiles(files), FakeHost(parts.model), FakeEncoders([]), styles, ReadingLimits(), folder / "tmp"
-    )
-    return SummaryStudio(parts, SummaryService(parts.runner, parts.models, parts.adapters, lambda: CATALOG, work))
+from engine.types import SummaryOptions
+from storage.records import CreationFilter
+from tests.engine.services.fakes import FakeTextModel, wait_for
+from tests.engine.services.studio_parts import OWNER, text_studio
+from tests.engine.services.summary_studio import MILL, ZH, SummaryStudio, long_text, seeded, summary_studio, words_of_the_text
 
 
 @pytest.fixture
@@ -81,14 +28,10 @@ def studio(tmp_path: Path) -> Iterator[SummaryStudio]:
         yield summary_studio(parts, tmp_path)
 
 
-def long_text(sentences: int) -> str:
-    return " ".join(f"Item {number} of the list is about {' '.join(['word'] * 12)}." for number in range(sentences))
-
-
 def test_an_extractive_summary_is_of_the_document_s_own_sentences(studio: SummaryStudio) -> None:
     started = studio.summarize(length={"sentences": 2})
     snapshot = studio.ended(started.job_id)
-    row, result = studio.parts.row(started.creation_id), dict(snapshot.result or {})
+    row, result = studio.parts.row(started.creation_ids[0]), dict(snapshot.result or {})
     assert (row.kind, row.status, row.model_id, row.finish_reason) == ("summary", "done", STARTER_ENCODER_ID, "stop")
     assert result["summary"] == row.output and result["sentences"] == row.params["sentences"]
     (document,) = studio.summary.documents(OWNER, row.id)
@@ -105,7 +48,7 @@ def test_files_are_read_and_one_that_cannot_be_is_named(studio: SummaryStudio, t
     good.write_text(MILL, encoding="utf-8")
     bad.write_bytes(b"%PDF-1.7 nothing of the kind")
     started = studio.summarize(None, files=[bad, good])
-    row_before = studio.parts.row(started.creation_id)
+    row_before = studio.parts.row(started.creation_ids[0])
     assert row_before.prompt == "broken.pdf; mill.txt" or row_before.status == "done"
     snapshot = studio.ended(started.job_id)
     assert snapshot.status == "done"
@@ -113,7 +56,7 @@ def test_files_are_read_and_one_that_cannot_be_is_named(studio: SummaryStudio, t
     assert [one["name"] for one in snapshot.data["documents"]] == ["mill.txt"]
     alone = studio.summarize(None, files=[bad])
     assert studio.ended(alone.job_id).error_code == "bad_file"
-    assert studio.parts.row(alone.creation_id).status == "failed"
+    assert studio.parts.row(alone.creation_ids[0]).status == "failed"
 
 
 def test_what_was_read_before_is_summarised_by_its_id(studio: SummaryStudio, tmp_path: Path) -> None:
@@ -143,6 +86,8 @@ def test_nothing_and_too_much_are_refused_before_a_row_is_written(studio: Summar
         SummaryOptions(length={"sentences": 0})
     with pytest.raises(BadOptionError):
         SummaryOptions(length="huge")
+    with pytest.raises(BadOptionError, match="abstractive"):
+        SummaryOptions(n=2)
     assert studio.parts.rows() == 0
 
 
@@ -165,7 +110,7 @@ def test_a_long_document_is_noted_by_parts_and_goes_on_where_it_was_stopped(stud
     wait_for(lambda: (studio.parts.runner.snapshot(started.job_id) or pytest.fail()).progress.get("step", 0) > 0)
     studio.parts.jobs.cancel(OWNER, started.job_id)
     assert studio.ended(started.job_id).status == "cancelled"
-    row = studio.parts.row(started.creation_id)
+    row = studio.parts.row(started.creation_ids[0])
     kept = row.params["notes"]
     assert kept and row.status == "cancelled"
     with pytest.raises(BusyError):
@@ -173,7 +118,7 @@ def test_a_long_document_is_noted_by_parts_and_goes_on_where_it_was_stopped(stud
         studio.summary.resume(OWNER, again.job_id)
     model.release(100_000)
     assert studio.ended(started.job_id).status == "done"
-    done = studio.parts.row(started.creation_id)
+    done = studio.parts.row(started.creation_ids[0])
     assert done.output and done.params["sentences"] and "notes" not in done.params
     with pytest.raises(BadOptionError):
         studio.summary.resume(OWNER, started.job_id)
@@ -182,6 +127,55 @@ def test_a_long_document_is_noted_by_parts_and_goes_on_where_it_was_stopped(stud
 def test_the_same_click_twice_is_one_summary(studio: SummaryStudio) -> None:
     first, second = studio.summarize(key="k"), studio.summarize(key="k")
     assert first == second and studio.ended(first.job_id).status == "done" and studio.parts.rows() == 1
+
+
+def test_several_summaries_of_one_click_share_the_reading_and_each_has_its_seed(studio: SummaryStudio) -> None:
+    studio.parts.model.script = seeded
+    started = studio.summarize(long_text(600), method="abstractive", n=3, seed=40, key="k")
+    snapshot = studio.ended(started.job_id)
+    rows = [studio.parts.row(id) for id in started.creation_ids]
+    assert [row.seed for row in rows] == list(started.seeds) == [40, 41, 42]
+    assert [row.output.rpartition("Seed ")[2] for row in rows] == ["40 said so.", "41 said so.", "42 said so."]
+    assert len({row.turn_id for row in rows}) == len({str(row.params["asked"]) for row in rows}) == 1
+    requests = studio.parts.model.requests
+    assert [one.seeds for one in requests if not one.batched] == [(40, 41, 42)]
+    asked = rows[0].params["asked"]
+    assert [asked["system"], asked["text"]] == [one.content for one in requests[-1].messages]
+    assert all(row.status == "done" and len(row.params["sentences"]) == 2 and "notes" not in row.params for row in rows)
+    assert [one["id"] for one in snapshot.data["creations"]] == list(started.creation_ids)
+    assert [one.creation.id for one in studio.summary.turn(OWNER, OWNER, rows[1].id).versions] == list(started.creation_ids)
+    assert studio.summarize(long_text(600), method="abstractive", n=3, key="k") == started
+
+
+def test_a_stop_ends_all_summaries_of_a_click_and_what_is_done_stays(studio: SummaryStudio) -> None:
+    studio.parts.model.script = seeded
+    studio.parts.model.hold()
+    started = studio.summarize(method="abstractive", n=2, seed=1)
+    wait_for(lambda: studio.parts.model.requests)
+    studio.parts.model.release(3)
+    studio.parts.jobs.cancel(OWNER, started.job_id)
+    assert studio.ended(started.job_id).status == "cancelled"
+    rows = [studio.parts.row(id) for id in started.creation_ids]
+    assert [(row.status, row.finish_reason) for row in rows] == [("cancelled", "cancelled")] * 2
+    with studio.parts.database.write() as uow:
+        uow.creations.update(OWNER, rows[0].id, status="done", output="Kept.")
+        uow.commit()
+    studio.parts.model.release(1000)
+    assert studio.ended(studio.summary.resume(OWNER, started.job_id).job_id).status == "done"
+    kept, again = (studio.parts.row(id) for id in started.creation_ids)
+    assert kept.output == "Kept." and again.output.endswith("Seed 2 said so.") and again.params["sentences"]
+    assert studio.parts.model.requests[-1].seeds == (2,)
+
+
+def test_a_job_from_before_one_click_could_begin_several_is_read(studio: SummaryStudio) -> None:
+    started = studio.summarize(seed=3)
+    studio.ended(started.job_id)
+    request = {**started.as_json(), "creation_id": started.creation_ids[0], "seed": 3}
+    del request["creation_ids"], request["seeds"]
+    with studio.parts.database.write() as uow:
+        old, _ = uow.jobs.add(OWNER, kind="summarize", request=request)
+        uow.commit()
+    assert [one["id"] for one in studio.parts.jobs.get(OWNER, old.id).data["creations"]] == list(started.creation_ids)
 
 
 def test_versions_share_documents_and_can_be_compared_others_cannot(studio: SummaryStudio) -> None:
@@ -231,7 +225,7 @@ def test_what_a_stop_of_the_studio_cut_off_goes_on_after_the_next_start(tmp_path
         snapshot = parts.jobs.get(OWNER, started.job_id)
         assert snapshot.status == "interrupted" and snapshot.can_resume and snapshot.data["documents"]
         assert studio.ended(studio.summary.resume(OWNER, started.job_id).job_id).status == "done"
-        assert parts.row(started.creation_id).output
+        assert parts.row(started.creation_ids[0]).output
 
 
 def test_a_language_that_the_model_lacks_is_said_before_anything_is_written(studio: SummaryStudio) -> None:

@@ -24,7 +24,7 @@ from engine.services.training_plan import Planner, PlanParts
 from engine.training.dataset import content_sha256
 from engine.types import TrainOptions
 from storage.database import Database, open_database
-from storage.records import LOCAL_OWNER, DatasetRecord, DatasetRow, JobRecord, Json, RunEventRecord
+from storage.records import LOCAL_OWNER, DatasetRecord, DatasetRow, JobRecord, Json, Kind, RunEventRecord
 from tests.engine.services.fakes import DEADLINE_S, wait_for
 from tests.engine.services.training_stand_in import MODULE
 
@@ -70,7 +70,7 @@ class TrainingStudio:
     jobs: JobsService
     training: TrainingService
 
-    def dataset(self, method: str = "dpo", *, held_out: int = 3) -> DatasetRecord:
+    def dataset(self, method: str = "dpo", *, held_out: int = 3, task: Kind = "text") -> DatasetRecord:
         """A frozen dataset of twelve rows."""
         rows = tuple(
             DatasetRow(n, "held_out" if n < held_out else "train", row(method, subject, n), ())
@@ -79,7 +79,7 @@ class TrainingStudio:
         counts = {"train": len(rows) - held_out, "held_out": held_out, "duplicates": 0, "by_source": {}}
         with self.database.write() as uow:
             record = uow.datasets.add(
-                OWNER, task="text", method=method, name="", sha256=content_sha256(rows), filter={}, counts=counts, rows=rows
+                OWNER, task=task, method=method, name="", sha256=content_sha256(rows), filter={}, counts=counts, rows=rows
             )
             uow.commit()
         return record

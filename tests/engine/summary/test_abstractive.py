@@ -29,6 +29,7 @@ class Echo:
     finish_reason: str = "stop"
     asked: list[str] = field(default_factory=list)
     fails_at: int | None = None
+    says_seed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
@@ -49,8 +50,10 @@ class Echo:
             raise BadFileError("broken")
         body = request.messages[-1].content
         said = self.answer if self.answer is not None else re.split(r"(?<=\.)\s", body)[0]
-        yield TextEvent(0, said, 1)
-        yield TextEvent(0, "", 1, self.finish_reason, 1, 0.1, {"engine": "echo"})  # type: ignore[arg-type]
+        for row, seed in enumerate(request.seeds):
+            yield TextEvent(row, said + (f" Seed {seed}." if self.says_seed else ""), 1)
+        for row, _ in enumerate(request.seeds):
+            yield TextEvent(row, "", 1, self.finish_reason, 1, 0.1, {"engine": "echo"})  # type: ignore[arg-type]
 
 
 def wish(style: str = "abstract", *, words: int = 50, sentences: int = 3, focus: str = "", wanted: str = "en") -> Wish:
@@ -58,7 +61,7 @@ def wish(style: str = "abstract", *, words: int = 50, sentences: int = 3, focus:
 
 
 def written(model: Echo, text: str, asked: Wish | None = None, notes: dict[str, str] | None = None) -> list[Progress]:
-    work = Abstractive(model, STYLES, asked or wish(), 7, notes=notes if notes is not None else {})  # type: ignore[arg-type]
+    work = Abstractive(model, STYLES, asked or wish(), (7,), notes=notes if notes is not None else {})  # type: ignore[arg-type]
     return list(work.write([text], CancelToken()))
 
 
@@ -71,7 +74,7 @@ def long_text(parts: int) -> str:
 def test_a_short_text_is_summarised_at_once() -> None:
     model = Echo()
     steps = written(model, "The mill burned down. Nobody was hurt.", wish(focus="Who was hurt?"))
-    assert steps[-1].text == "The mill burned down." and steps[-1].event is not None and steps[-1].total == 0
+    assert steps[-1].texts == ("The mill burned down.",) and steps[-1].total == 0
     assert len(model.asked) == 1 and "about 50 words" in model.asked[0] and "Who was hurt?" in model.asked[0]
 
 
@@ -84,7 +87,20 @@ def test_a_long_text_is_noted_part_by_part_and_every_part_is_seen_once() -> None
     assert all(model.count_tokens((Message("user", one),)) <= 1.3 * PART_TOKENS for one in noted)
     counts = [(step.step, step.total) for step in steps if step.phase == "notes"]
     assert counts == sorted(counts) and counts[-1][0] == counts[-1][1] == len(noted)
-    assert steps[-1].phase == "writing" and steps[-1].text.startswith("Sentence 0 ")
+    assert steps[-1].phase == "writing" and steps[-1].texts[0].startswith("Sentence 0 ")
+
+
+def test_several_summaries_are_written_from_the_same_notes_which_no_seed_changes() -> None:
+    text, notes = long_text(6), dict[str, str]()
+    several = Echo(says_seed=True)
+    work = Abstractive(several, STYLES, wish(), (7, 8), notes=notes)  # type: ignore[arg-type]
+    *_, last = work.write([text], CancelToken())
+    assert [one.partition("Seed")[2] for one in last.texts] == [" 7.", " 8."] and len(work.paths) == 2
+    assert len(several.asked) == len(notes) + 1 and several.asked[-1].endswith(work.read) and len(work.read) < len(text)
+    alone = Echo(says_seed=True)
+    other = Abstractive(alone, STYLES, wish(), (8,))  # type: ignore[arg-type]
+    *_, one = other.write([text], CancelToken())
+    assert other.notes == notes and one.texts == last.texts[1:]
 
 
 def test_notes_of_an_earlier_attempt_are_not_taken_again() -> None:
@@ -94,7 +110,7 @@ def test_notes_of_an_earlier_attempt_are_not_taken_again() -> None:
     kept = dict(notes)
     again = Echo()
     steps = written(again, text, notes=notes)
-    assert steps[-1].text and 0 < len(kept) < len(notes)
+    assert steps[-1].texts[0] and 0 < len(kept) < len(notes)
     assert len(again.asked) == len(notes) - len(kept) + 1
 
 
@@ -103,7 +119,7 @@ def test_cancelling_ends_it_and_leaves_nothing_running() -> None:
     cancel.cancel()
     model = Echo()
     with pytest.raises(CancelledError):
-        list(Abstractive(model, STYLES, wish(), 7).write([long_text(6)], cancel))  # type: ignore[arg-type]
+        list(Abstractive(model, STYLES, wish(), (7,)).write([long_text(6)], cancel))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +133,12 @@ def test_cancelling_ends_it_and_leaves_nothing_running() -> None:
     ],
 )
 def test_an_answer_gets_the_shape_of_its_style(answer: str, style: str, expected: str) -> None:
-    assert written(Echo(answer=answer), "Some text.", wish(style))[-1].text == expected
+    assert written(Echo(answer=answer), "Some text.", wish(style))[-1].texts == (expected,)
 
 
 def test_a_sentence_that_was_cut_is_left_out() -> None:
     steps = written(Echo(answer="The mill burned. The owner, who had", finish_reason="length"), "Some text.")
-    assert steps[-1].text == "The mill burned."
+    assert steps[-1].texts == ("The mill burned.",)
     assert whole_sentences("工厂着火了。没有人受伤。业主说", "zh", cut=True) == "工厂着火了。没有人受伤。"
 
 
