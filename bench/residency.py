@@ -80,6 +80,7 @@ def measure(*, plain: bool, context: int, cache_bytes: int) -> dict[str, int]:
         counted = model.size_bytes
     finally:
         model.close()
+        del model
     free_memory(device)
     return {
         "loaded": loaded,

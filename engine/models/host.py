@@ -362,14 +362,22 @@ class ModelHost:
 
     def _too_little(self, name: str, need: int, have: int, place: Place) -> NoMemoryError:
         needs, has = gigabytes(need), gigabytes(max(0, have))
-        figures = {"name": name, "needs": needs, "have": has}
-        if self._ledger.most_bytes(place) >= need:
-            text = f"{name} needs {needs} of memory, have {has} beside what is at work now. "
-            text += "Wait for that, or choose a smaller model."
-            key = "error.model_memory_now"
-            return NoMemoryError(text, key=key, needs_bytes=need, have_bytes=have, passes=True, **figures)
-        text = f"{name} needs {needs} of memory, have {has}. Close other programs or choose a smaller model."
-        return NoMemoryError(text, key="error.model_memory", needs_bytes=need, have_bytes=have, **figures)
+        passes = self._ledger.most_bytes(place) >= need
+        text, key = "Close other programs or choose a smaller model.", "error.model_memory"
+        beside = ""
+        if passes:
+            text, key = "Wait for that, or choose a smaller model.", "error.model_memory_now"
+            beside = " beside what is at work now"
+        return NoMemoryError(
+            f"{name} needs {needs} of memory, have {has}{beside}. {text}",
+            key=key,
+            needs_bytes=need,
+            have_bytes=have,
+            passes=passes,
+            name=name,
+            needs=needs,
+            have=has,
+        )
 
     def _damaged(self, spec: ModelSpec) -> BadFileError:
         text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."

@@ -69,7 +69,8 @@ class Scheduler:
     def cache_bytes(self) -> int:
         """Memory of the caches of all rows, finished and not."""
         caches = self._pool.caches()
-        for work in (*self._generations, *self._scorings):
+        works: list[Generation | Scoring] = [*self._generations, *self._scorings]
+        for work in works:
             caches += work.caches()
         return sum({block: size for cache in caches for block, size in cache.blocks().items()}.values())
 
