@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from engine.text.lora import LoadedAdapter
 
-CHUNK_SHORT = 32
-"""Prompt tokens computed at once for whoever memory was short for."""
 _WORTH_SHARING = 32
 """Tokens; reading so few takes hardly longer than beginning another chunk."""
 _CONTEXT_FOR_SPACES = 6
@@ -63,7 +61,7 @@ class Generation:
         self.started_at = time.monotonic()
         self.cache: Any = None
         self.chunk = CHUNK_ALONE
-        """Most prompt tokens at once; with CHUNK_SHORT nothing is guessed either."""
+        """Most prompt tokens at once; less when memory was short, and then nothing is guessed either."""
         self.segments: list[Segment] = []
         self.path: Mapping[str, Any] = {}
         self.threads: int | None = None

@@ -29,6 +29,7 @@ from engine.text.model import GenerateRequest, Message, Scored, TextEvent
 from engine.text.reuse import matched
 from engine.text.scheduler import Scheduler
 from engine.text.scoring import Scoring
+from engine.text.spare import Spare
 
 MAX_CONTEXT = 32_768
 """Tokens beyond which a conversation's cache would take more memory than most machines have to spare."""
@@ -66,9 +67,7 @@ class LocalTextModel:
             threads=device.threads,
             cache_limit_bytes=CACHE_LIMIT_BYTES[device.kind] if cache_bytes is None else cache_bytes,
             name=spec.id,
-            footprint=footprint,
-            free_bytes=self._arbiter.free_bytes,
-            let_go=self._let_go,
+            spare=Spare(footprint, self._arbiter.free_bytes, self._let_go),
         )
 
     @property

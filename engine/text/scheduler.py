@@ -15,23 +15,21 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from engine.device import is_out_of_memory
 from engine.errors import BusyError, StudioError
-from engine.models.store import gigabytes
 from engine.text.backend import TextBackend
-from engine.text.footprint import CHUNK_ALONE, UNKNOWN, Footprint, rooms
-from engine.text.generation import CHUNK_SHORT, Generation, Row
+from engine.text.footprint import CHUNK_ALONE
+from engine.text.generation import Generation, Row
 from engine.text.reuse import CachePool, append
 from engine.text.scoring import Scoring
+from engine.text.spare import CHUNK_SHORT, Spare
 
 CHUNK_BESIDE = 64
 """Prompt tokens computed at once while others are writing, so that they pause for a blink only."""
 BACKGROUND_EVERY = 4
 """A batched step takes as long as two or three ordinary ones, so people keep more than half of their speed."""
-
-_UNBOUNDED: Final = 2**62
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +38,11 @@ class Scheduler:
     """Owns the backend: nobody else calls it."""
 
     def __init__(
-        self,
-        backend: TextBackend,
-        *,
-        threads: int,
-        cache_limit_bytes: int,
-        name: str = "text",
-        footprint: Footprint = UNKNOWN,
-        free_bytes: Callable[[], int] = lambda: _UNBOUNDED,
-        let_go: Callable[[], int] = lambda: _UNBOUNDED,
+        self, backend: TextBackend, *, threads: int, cache_limit_bytes: int, name: str = "text", spare: Spare | None = None
     ) -> None:
-        """`footprint` says what is taken, `free_bytes` what there is; `let_go` makes it more and says how much it is then."""
+        """`spare` is asked for what rows take; None = there is enough."""
         self._backend = backend
-        self._footprint = footprint
-        self._free_bytes = free_bytes
-        self._let_go = let_go
+        self._spare = spare or Spare()
         self._threads = threads
         self._pool = CachePool(cache_limit_bytes)
         self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
@@ -221,7 +209,7 @@ class Scheduler:
     def _relieve(self) -> None:
         """Let go of what nobody computes with: caches of finished rows, and what is idle elsewhere."""
         self._pool.clear()
-        self._let_go()
+        self._spare.let_go()
 
     @contextmanager
     def _appending(self, caches: Sequence[Any], count: int) -> Iterator[None]:
@@ -229,24 +217,13 @@ class Scheduler:
         which there is too little.
         """
         lengths = [cache.length for cache in caches]
-        self._require(lengths, count)
+        self._spare.require(lengths, count)
         try:
             yield
         except Exception:
             for cache, length in zip(caches, lengths, strict=True):
                 self._backend.shorten(cache, length)
             raise
-
-    def _require(self, lengths: Sequence[int], count: int) -> None:
-        """Raises MemoryError when there is too little to append `count` tokens to rows of these lengths."""
-        grown = sum(rooms(length + count) - rooms(length) for length in lengths)
-        if grown or count > 1:
-            work = self._footprint.pass_bytes(count, max(lengths) + count)
-            self._require_bytes(grown * self._footprint.token_bytes + work)
-
-    def _require_bytes(self, need: int) -> None:
-        if need and need > self._free_bytes():
-            raise MemoryError(f"{need} bytes are needed")
 
     def _read(self, generation: Generation) -> None:
         """Compute one chunk of a prompt; with the last token, the first token of each row."""
@@ -264,7 +241,7 @@ class Scheduler:
             return
         is_last = start + 1 == len(generation.ids)
         if is_last:  # all rows but one move out of what they have together
-            self._require_bytes((len(generation.rows) - 1) * self._footprint.cache_bytes(start + 2))
+            self._spare.require_rows(len(generation.rows) - 1, start + 2)
         with self._appending([generation.cache], 1):
             logits = self._backend.step(generation.cache, ids[0])
         generation.advance(kind, 1)
@@ -390,15 +367,7 @@ class Scheduler:
         if isinstance(error, StudioError):
             return error
         if is_out_of_memory(error):
-            need_bytes = self._footprint.cache_bytes(tokens) + self._footprint.pass_bytes(CHUNK_SHORT, tokens)
-            needs, have = gigabytes(need_bytes), gigabytes(max(0, self._free_bytes()))
-            return BusyError(
-                f"Memory ran out while writing: this needs up to {needs} beside the model, {have} are free. What was written is "
-                "kept; close other programs, ask for less, or use a smaller model.",
-                key="error.out_of_memory",
-                needs=needs,
-                have=have,
-            )
+            return self._spare.too_little(tokens)
         return StudioError("The model failed while writing. What was written is kept; try again.", key="error.model_failed")
 
 

@@ -17,10 +17,10 @@ from engine.memory import Machine
 from engine.models.folder import read_json
 from engine.text.chat import ChatFormat
 from engine.text.footprint import UNKNOWN, Footprint
-from engine.text.generation import CHUNK_SHORT
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel, _backend
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
+from engine.text.spare import CHUNK_SHORT
 from tests.tiny import CPU, make_model, tiny_spec
 
 OUT = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3 GB")
