@@ -48,7 +48,7 @@ class Counting(Machine):
 def test_a_run_is_counted_while_its_process_lives_and_again_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STAND_IN", json.dumps({"step_s": 0.2, "steps": 30}))
+    monkeypatch.setenv("STAND_IN", json.dumps({"step_s": 0.2, "steps": 200}))
     first, second = Counting(), Counting()
     with training_studio(tmp_path, arbiter=first) as studio:
         run_id = studio.train(name="Short")
@@ -58,7 +58,7 @@ def test_a_run_is_counted_while_its_process_lives_and_again_after_a_restart(
         assert 5 * 10**6 < resident() < need
     assert first.counted == {}
     with training_studio(tmp_path, arbiter=second) as studio:
-        studio.wait_for_step(run_id, 4)
+        wait_for(lambda: "Short" in second.counted)
         assert second.counted["Short"][0] == need and second.counted["Short"][2]
         child = attach(tmp_path / "runs" / run_id)
         assert child is not None
