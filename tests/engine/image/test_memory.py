@@ -115,7 +115,7 @@ def test_tiles_make_the_same_picture() -> None:
 def test_a_sticker_is_enlarged_in_tiles_where_memory_is_short(tmp_path: Path) -> None:
     room = Room()
     model = StickerModel("tiny", write_model(tmp_path), Words(), "cpu", room)
-    request = ImageRequest("a fox", width=2048, height=2048, steps=1, scheduler="euler")
+    request = ImageRequest("a fox", width=2048, height=2048, steps=1)
     whole, sizes = draw(model, request), list[int]()
     model._upscaler.register_forward_pre_hook(lambda module, given: sizes.append(max(given[0].shape[2:])))
     room.free = 0
