@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data_folder import hold_data_folder
-from engine.device import Device
 from engine.errors import RefusedStartError
 from engine.image.word_styles import load_styles
 from engine.jobs.runner import JobRunner
@@ -136,7 +135,7 @@ def build_studio(settings: Settings, overrides: Overrides | None = None) -> Stud
         taste = TasteService(database, host)
         opened.callback(taste.close)
         datasets = DatasetService(database)
-        training = _training(settings, parts.training_module, runner, database, datasets, model_service, store, device)
+        training = _training(settings, parts.training_module, runner, database, datasets, model_service, store, host)
         styles = load_summary_styles(ASSETS_DIR / "summary_styles.yaml")
         prompts = ArenaPrompts(database, datasets, ASSETS_DIR / "prompts", styles)
 
@@ -195,8 +194,9 @@ def _training(
     datasets: DatasetService,
     models: ModelService,
     store: ModelStore,
-    device: Device,
+    host: ModelHost,
 ) -> TrainingService:
+    device = host.device
     parts = TrainingParts(
         database,
         datasets,
@@ -205,9 +205,10 @@ def _training(
         device,
         model_dir=lambda owner_id, model_id: store.path(models.require(model_id, owner_id)),
         people_work=lambda: runner.idle_s("interactive") < QUIET_S,
+        arbiter=host,
         module=module,
     )
-    return TrainingService(runner, Planner(PlanParts(database, datasets, models, store, device)), parts)
+    return TrainingService(runner, Planner(PlanParts(database, datasets, models, store, device, host.most_bytes)), parts)
 
 
 def _summary_parts(

@@ -5,6 +5,7 @@
     ├── NotFoundError           not_found     use an id that exists and is yours (missing and forbidden look alike)
     ├── TooLongError            too_long      shorten, or raise the limit
     ├── NoModelError            no_model      get a model, or wait for its download
+    │   └── NoMemoryError       no_model      close other programs, or use a smaller model
     ├── NotEnoughDataError      not_enough_data   rate more
     ├── GateError               gate          read the reasons, or override with one
     ├── BusyError               busy          try again; the input is kept
@@ -49,6 +50,18 @@ class TooLongError(StudioError):
 
 class NoModelError(StudioError):
     code = "no_model"
+
+
+class NoMemoryError(NoModelError):
+    """Memory does not suffice. `passes`: it would, once what this studio works at now has ended."""
+
+    def __init__(
+        self, message: str, *, needs_bytes: int, have_bytes: int, passes: bool = False, key: str = "", **values: object
+    ) -> None:
+        super().__init__(message, key=key, **values)
+        self.needs_bytes = needs_bytes
+        self.have_bytes = have_bytes
+        self.passes = passes
 
 
 class NotEnoughDataError(StudioError):

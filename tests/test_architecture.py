@@ -29,6 +29,7 @@ COMPUTE = (
     "engine.evaluation",
     "engine.safety",
     "engine.device",
+    "engine.memory",
 )
 WEIGHTY = ("torch", "transformers", "diffusers", "tokenizers", "safetensors", "gguf", "openai", "huggingface_hub")
 DATABASE = ("sqlalchemy", "alembic", "pysqlite3", "psycopg", "sqlite3")

@@ -75,6 +75,7 @@ def live_view(snapshot: JobSnapshot, made: AdapterView | None, error: str | None
         "phase": phase if phase in PHASES else None,
         "is_looking": is_looking,
         "waiting": is_live and bool(snapshot.data.get("is_waiting")),
+        "short": is_live and bool(snapshot.data.get("is_short")),
         "stopping": is_stopping,
         "step": progress.get("step"),
         "total": progress.get("total"),

@@ -134,6 +134,7 @@ Tastemaker.parts.trainRun = (host, page) => {
     const found = [];
     if (view.error) found.push(["bad", "warning", view.error]);
     if (view.stopping) found.push(["calm", "stop", t("train.stopping")]);
+    else if (view.short) found.push(["calm", "cpu", t("train.short")]);
     else if (view.waiting) found.push(["calm", "pen", t("train.waiting")]);
     found.push(...run.alarms.map((one) => ["care", "warning", one.text]));
     if (view.marks) found.push(["care", "warning", t("train.marks", { n: view.marks })]);

@@ -8,8 +8,10 @@ requests; knows no catalogue, no job and no database.
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -23,9 +25,12 @@ from engine.image import schedulers
 from engine.image.denoising import denoise
 from engine.image.latents import LatentView
 from engine.image.model import ImageRequest, ImageStep
-from engine.image.placement import Placement
+from engine.image.placement import Placement, too_large, work_bytes
 from engine.jobs.job import CancelToken
+from engine.memory import Arbiter, Machine
 from engine.models.pipeline_folder import PipelineFacts
+
+logger = logging.getLogger(__name__)
 
 _KINDS: Final[Mapping[str, Any]] = {
     "words": AutoPipelineForText2Image,
@@ -39,9 +44,15 @@ class PipelineModel:
 
     styles: tuple[str, ...] = ()
 
-    def __init__(self, model_id: str, facts: PipelineFacts, device: Device, placement: Placement) -> None:
-        """Load a folder that passed inspect_pipeline. Raises BadFileError when diffusers cannot make a pipeline of it."""
+    def __init__(
+        self, model_id: str, facts: PipelineFacts, device: Device, placement: Placement, arbiter: Arbiter | None = None
+    ) -> None:
+        """Load a folder that passed inspect_pipeline. Raises BadFileError when diffusers cannot make a pipeline of it.
+
+        `arbiter` is asked for what a picture takes; None = the machine.
+        """
         self.id = model_id
+        self._arbiter = arbiter or Machine(device)
         self._device = device
         self._placement = placement
         options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "variant": facts.variant}
@@ -90,18 +101,7 @@ class PipelineModel:
             pipeline = self._pipeline("words" if request.image is None else "picture" if request.mask is None else "mask")
             pipeline.scheduler = schedulers.scheduler(request.scheduler, self._own_scheduler)
             try:
-                pixels = denoise(
-                    pipeline,
-                    _accepted(pipeline, _inputs(request)),
-                    seed=request.seed,
-                    cancel=cancel,
-                    watch=watch,
-                    preview=self._preview(request),
-                )
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise _too_large(request) from error
+                pixels = self._drawn(pipeline, request, cancel, watch)
             finally:
                 pipeline.scheduler = self._own_scheduler
         return Image.fromarray((pixels[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
@@ -118,6 +118,59 @@ class PipelineModel:
             self._pipelines.clear()
             self._view = self._denoiser = None
             self._own_scheduler = None
+
+    def _drawn(self, pipeline: Any, request: ImageRequest, cancel: CancelToken, watch: Callable[[ImageStep], None]) -> Tensor:
+        """The pixels. When memory runs out, once more with idle models let go of and the decoder working on tiles.
+
+        Raises NoModelError when it runs out again, or cannot suffice.
+        """
+
+        def draw() -> Tensor | None:
+            try:
+                return denoise(
+                    pipeline,
+                    _accepted(pipeline, _inputs(request)),
+                    seed=request.seed,
+                    cancel=cancel,
+                    watch=watch,
+                    preview=self._preview(request),
+                )
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                logger.warning("memory ran out while drawing: %s", error)
+                return None  # outside of here nothing of the try is held any more
+
+        pixels = draw() if self._needs(request, slices=self._placement.slices) <= self._arbiter.free_bytes() else None
+        if pixels is not None:
+            return pixels
+        least, free = self._needs(request, slices=True), self._arbiter.let_go()
+        if least <= free:
+            with self._sliced(pipeline):
+                pixels = draw()
+            if pixels is not None:
+                return pixels
+            free = self._arbiter.let_go()
+        raise too_large(request.width, request.height, least, free)
+
+    def _needs(self, request: ImageRequest, *, slices: bool) -> int:
+        """Bytes beside the weights that stay on the device."""
+        width = 4 if self._device.dtype == "float32" else 2
+        moving = 0 if self._placement.spread == "whole" else self._placement.need_bytes - work_bytes(width, slices=True)
+        return moving + work_bytes(width, request.width * request.height, slices=slices)
+
+    @contextmanager
+    def _sliced(self, pipeline: Any) -> Iterator[None]:
+        """Let the decoder work on one tile and one picture at a time."""
+        vae = getattr(pipeline, "vae", None)
+        if vae is None or self._placement.slices:
+            yield
+            return
+        _switch(vae, "enable")
+        try:
+            yield
+        finally:
+            _switch(vae, "disable")
 
     def _pipeline(self, kind: str) -> Any:
         if not self._pipelines:
@@ -141,9 +194,7 @@ class PipelineModel:
             pipeline.enable_sequential_cpu_offload(device=self._device.name)
         vae = getattr(pipeline, "vae", None)
         if self._placement.slices and vae is not None:
-            for name in ("enable_slicing", "enable_tiling"):
-                if hasattr(vae, name):
-                    getattr(vae, name)()
+            _switch(vae, "enable")
         return pipeline
 
     def _preview(self, request: ImageRequest) -> Callable[[Tensor], Image.Image | None] | None:
@@ -151,6 +202,13 @@ class PipelineModel:
         if view is None:
             return None
         return lambda latents: view.picture(latents[:1], request.width, request.height)
+
+
+def _switch(vae: Any, word: str) -> None:
+    """Enable or disable slicing and tiling, as far as this autoencoder knows them."""
+    for name in (f"{word}_slicing", f"{word}_tiling"):
+        if hasattr(vae, name):
+            getattr(vae, name)()
 
 
 def _inputs(request: ImageRequest) -> dict[str, Any]:
@@ -187,13 +245,3 @@ def _accepted(pipeline: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if is_true and inputs["guidance_scale"] > 1 and not taken.get("negative_prompt"):
             taken["negative_prompt"] = " "  # without one there is no guidance
     return taken
-
-
-def _too_large(request: ImageRequest) -> NoModelError:
-    size = f"{request.width} × {request.height}"
-    return NoModelError(
-        f"There is not enough memory to draw {size} pixels with this model. Choose a smaller size or another model.",
-        key="error.picture_memory",
-        width=request.width,
-        height=request.height,
-    )

@@ -24,6 +24,7 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor
 
+from engine.device import Device, is_out_of_memory
 from engine.errors import BadOptionError, NoModelError
 from engine.image import examples, schedulers
 from engine.image.autoencoder import StickerAutoencoder
@@ -31,11 +32,13 @@ from engine.image.chinese import ChineseEncoder
 from engine.image.denoising import denoise, settle_threads
 from engine.image.model import ImageRequest, ImageStep
 from engine.image.pixels import on_white, premultiplied, straight
+from engine.image.placement import too_large
 from engine.image.prompts import Prompt, PromptEncoder, WordEncoder
 from engine.image.transformer import StickerTransformer
-from engine.image.upscaler import StickerUpscaler, enlarge
+from engine.image.upscaler import StickerUpscaler, enlarge, enlarge_bytes
 from engine.image.weights import load_part
 from engine.jobs.job import CancelToken
+from engine.memory import Arbiter, Machine
 
 SIZE: Final = 64
 """Pixels on each side that the model itself draws."""
@@ -43,6 +46,10 @@ LARGEST: Final = 2048
 """Pixels a side that the upscaler makes; its memory grows with the square."""
 STYLES: Final = "styles.json"
 """File of the style names, in the order of the numbers they were trained with."""
+TILE: Final = 128
+"""Pixels of a side that are enlarged at a time where memory is short."""
+ALWAYS_BYTES: Final = 50_000_000
+"""So much is a part of what the model needs anyway (STICKER_WORK_BYTES)."""
 _TEXTLESS: Final = {f"{part}{number}": None for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")}
 
 
@@ -51,26 +58,28 @@ class StickerModel:
 
     native_size = (SIZE, SIZE)
 
-    def __init__(self, model_id: str, folder: Path, encoder: WordEncoder, device: str) -> None:
+    def __init__(self, model_id: str, folder: Path, encoder: WordEncoder, device: str, arbiter: Arbiter | None = None) -> None:
         """Load from `folder`: transformer/, vae/, chinese/, upscaler/, styles.json, examples.safetensors. Raises
-        OSError and ValueError for another.
+        OSError and ValueError for another. `arbiter` is asked for what large pictures take; None = the machine.
         """
         self.id = model_id
         self.styles: tuple[str, ...] = tuple(json.loads((folder / STYLES).read_text(encoding="utf-8")))
         self._vae = load_part(StickerAutoencoder, folder / "vae", device)
         self._upscaler = load_part(StickerUpscaler, folder / "upscaler", device)
-        self._encoder = PromptEncoder(encoder, load_part(ChineseEncoder, folder / "chinese"), self.styles)
+        self._chinese = load_part(ChineseEncoder, folder / "chinese")
+        self._encoder = PromptEncoder(encoder, self._chinese, self.styles)
         transformer = load_part(StickerTransformer, folder / "transformer", device)
         self._examples = examples.load_examples(folder / examples.FILE)
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         self._parts = {"transformer": transformer, "vae": self._vae, "scheduler": self._scheduler, **_TEXTLESS}
         self._device = device
+        self._arbiter = arbiter or Machine(Device(device, "float32", 1))
         self._lock = threading.Lock()
 
     @property
     def size_bytes(self) -> int:
         """Memory of the weights."""
-        parts = (self._parts["transformer"], self._vae, self._upscaler)
+        parts = (self._parts["transformer"], self._vae, self._upscaler, self._chinese)
         weights: int = sum(tensor.nbytes for part in parts for tensor in part.parameters())
         return weights + self._examples.size_bytes
 
@@ -92,7 +101,7 @@ class StickerModel:
             pipeline = self._pipeline(request)
             pixels = denoise(pipeline, inputs, seed=request.seed, cancel=cancel, watch=watch, preview=self._preview)
             size = max(request.width, request.height)
-            large = enlarge(self._upscaler, (pixels * 2 - 1).to(self._device), min(LARGEST, size))
+            large = self._enlarged((pixels * 2 - 1).to(self._device), min(LARGEST, size))
             made = _picture(large.cpu(), transparent=request.transparent)
             return made if max(made.size) == size else made.resize((size, size), Image.Resampling.LANCZOS)
 
@@ -102,7 +111,7 @@ class StickerModel:
         with self._lock, torch.inference_mode():
             self._require_open()
             settle_threads()
-            large = enlarge(self._upscaler, pixels.to(self._device), min(LARGEST, max(width, height)))
+            large = self._enlarged(pixels.to(self._device), min(LARGEST, max(width, height)))
         made = _picture(large.cpu(), transparent=picture.mode == "RGBA")
         return made if made.size == (width, height) else made.resize((width, height), Image.Resampling.LANCZOS)
 
@@ -127,6 +136,23 @@ class StickerModel:
         """Free the memory of the weights."""
         with self._lock:
             self._parts.clear()
+
+    def _enlarged(self, pixels: Tensor, size: int) -> Tensor:
+        """In one piece where there is memory for that, else in tiles. Raises NoModelError when it does not suffice for those."""
+        if enlarge_bytes(self._upscaler, size) <= max(self._arbiter.free_bytes(), ALWAYS_BYTES):
+            try:
+                return enlarge(self._upscaler, pixels, size)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        self._arbiter.let_go()
+        try:
+            return enlarge(self._upscaler, pixels, size, TILE)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            needs = enlarge_bytes(self._upscaler, 2 * TILE) + size * size * 4 * 4 * 3
+        raise too_large(size, size, needs, self._arbiter.free_bytes())
 
     def _require_open(self) -> None:
         if not self._parts:

@@ -12,6 +12,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+_MAPS = 5
+"""Feature maps that are there at once, with what a convolution needs beside them."""
+_MARGIN = 16
+"""Pixels around a tile that decide about it: one for each 3 × 3 convolution, rounded up."""
+
 
 class StickerUpscaler(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """What it adds to a bilinear enlargement."""
@@ -35,13 +40,38 @@ class StickerUpscaler(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return F.interpolate(x, scale_factor=2, mode="bilinear") + added
 
 
+def enlarge_bytes(model: StickerUpscaler, size: int) -> int:
+    """Memory that `enlarge` of one picture takes in one piece, at most: a few maps of features at half the size."""
+    return _MAPS * int(model.config.width) * (size // 2) ** 2 * 4
+
+
 @torch.inference_mode()
-def enlarge(model: StickerUpscaler, pixels: Tensor, size: int) -> Tensor:
-    """Premultiplied [n, 4, h, w] at `size` pixels on the longer side: doubled while it is smaller, then shrunk to fit."""
+def enlarge(model: StickerUpscaler, pixels: Tensor, size: int, tile: int | None = None) -> Tensor:
+    """Premultiplied [n, 4, h, w] at `size` pixels on the longer side: doubled while it is smaller, then shrunk to fit.
+
+    With `tile` so many pixels of a side are computed at a time: less memory, and the same picture but for rounding.
+    """
     while max(pixels.shape[2:]) < size:
-        pixels = model(pixels).clamp(-1, 1)
+        made = model(pixels) if tile is None or max(pixels.shape[2:]) <= tile else _in_tiles(model, pixels, tile)
+        pixels = made.clamp(-1, 1)
     longest = max(pixels.shape[2:])
     if longest == size:
         return pixels
     height, width = (max(1, round(side * size / longest)) for side in pixels.shape[2:])
     return F.interpolate(pixels, (height, width), mode="area")
+
+
+def _in_tiles(model: StickerUpscaler, pixels: Tensor, tile: int) -> Tensor:
+    """What the model makes of `pixels`, tile by tile, each with the margin that it looks at."""
+    rows, columns = pixels.shape[2:]
+    made = pixels.new_empty((*pixels.shape[:2], 2 * rows, 2 * columns))
+    for top in range(0, rows, tile):
+        for left in range(0, columns, tile):
+            bottom, right = min(rows, top + tile), min(columns, left + tile)
+            above, before = max(0, top - _MARGIN), max(0, left - _MARGIN)
+            part = model(pixels[:, :, above : bottom + _MARGIN, before : right + _MARGIN])
+            down, across = 2 * (top - above), 2 * (left - before)
+            made[:, :, 2 * top : 2 * bottom, 2 * left : 2 * right] = part[
+                :, :, down : down + 2 * (bottom - top), across : across + 2 * (right - left)
+            ]
+    return made

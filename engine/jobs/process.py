@@ -126,6 +126,24 @@ def attach(job_dir: Path) -> Child | None:
     return Child(job_dir) if _is_locked(job_dir) else None
 
 
+def resident_bytes(job_dir: Path) -> int:
+    """Memory of the child that lives in this folder and of all that it started, without what is shared; 0 when there is none."""
+    import psutil
+
+    pid = _living_pid(job_dir)
+    if pid is None:
+        return 0
+    total = 0
+    try:
+        whole = psutil.Process(pid)
+        for process in (whole, *whole.children(recursive=True)):
+            figures = process.memory_info()
+            total += figures.rss - getattr(figures, "shared", 0)
+    except psutil.Error:  # it ended meanwhile
+        pass
+    return total
+
+
 def read_events(path: Path, offset: int = 0) -> tuple[list[ChildEvent], int]:
     """Read the whole lines from byte `offset` on; return them and the offset after them."""
     try:

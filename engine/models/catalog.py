@@ -86,7 +86,7 @@ class ModelSpec:
     size_bytes: int = 0
     """On disk once installed."""
     memory_bytes: int = 0
-    """In memory on a CPU (float32); half of it on an accelerator (16 bit)."""
+    """Of the weights in memory on a CPU (float32, whatever they are on the disk); half of it on an accelerator (16 bit)."""
     licence: str = ""
     languages: tuple[str, ...] = ()
     context_length: int = 0
@@ -112,8 +112,9 @@ class ModelSpec:
         return isinstance(parse_source(self.source), WheelSource | HubSource)
 
     def memory_on(self, device_kind: str) -> int:
-        """Bytes it takes on a "cpu", "cuda" or "mps" device."""
-        return self.memory_bytes if device_kind == "cpu" else self.memory_bytes // 2
+        """Bytes its weights take on a "cpu", "cuda" or "mps" device: encoders and the starter image model are float32 on each."""
+        is_float32 = device_kind == "cpu" or self.task == "embedding" or self.family == "sticker"
+        return self.memory_bytes if is_float32 else self.memory_bytes // 2
 
 
 class Catalog:

@@ -6,8 +6,11 @@
         ...
     with host.use_image(model_id) as model:    # and for one that draws
         ...
+    with host.child(name, need_bytes, resident):    # a process of its own is counted too
+        ...
 
-Knows specs, bytes and who is using what; knows no prompts, no jobs and no database. Thread-safe.
+The one place that decides what is resident; models and child processes ask it through engine.memory.Arbiter. Knows specs, bytes
+and who is using what; knows no prompts, no jobs and no database. Thread-safe.
 """
 
 from __future__ import annotations
@@ -15,56 +18,36 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from engine.device import Device, free_memory, is_out_of_memory, memory
-from engine.errors import BadFileError, BusyError, NoModelError, StudioError
-from engine.image.libraries import quiet
-from engine.image.placement import Placement, place
+from engine.device import Device, Memory, free_memory, is_out_of_memory, memory
+from engine.errors import BadFileError, BusyError, NoMemoryError, NoModelError, StudioError
 from engine.jobs.job import CancelToken
 from engine.models.catalog import STARTER_ENCODER_ID, ModelSpec, ServerSource, Task, parse_source
-from engine.models.folder import read_weights
-from engine.models.pipeline_folder import STICKER_FAMILY, PipelineFacts, inspect_pipeline, inspect_sticker
+from engine.models.ledger import Ledger, Place, Share
+from engine.models.loading import Loaded, ModelLoader
+from engine.models.needs import Need, need_of
 from engine.models.store import ModelStore, gigabytes
 from engine.text.model import GenerateRequest, Message, Sampling, TextModel
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from engine.image.model import ImageModel
     from engine.text.encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
-_FLOAT32_BYTES = 4
-_ENCODER_WIDTH = 384
-"""Of the starter encoder's vectors; what works with it was taught with it."""
-WORK_BYTES = 200_000_000
-"""Memory that a model needs beside its weights to write anything: activations and the caches of a few conversations."""
 CLOSE_WAIT_S = 5.0
 """Longest wait for a load under way when the studio closes."""
-
-
-class Loaded(Protocol):
-    """What the host keeps, whatever it does."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it occupies on this machine."""
-
-    def close(self) -> None:
-        """End what it does and free its memory."""
 
 
 class LoadedTextModel(Loaded, TextModel, Protocol):
     """A text model that can be let go of."""
 
 
-Loader = Callable[[ModelSpec], Loaded]
-L = TypeVar("L", bound=Loaded)
+Loader: TypeAlias = Callable[[ModelSpec, Need], Loaded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +65,8 @@ class LoadedModel:
 class _Entry:
     model: Loaded
     task: Task
-    is_remote: bool
+    share: Share | None
+    """None for a model on a server."""
     in_use: int = 0
     used_at: float = field(default_factory=time.monotonic)
 
@@ -99,22 +83,25 @@ class ModelHost:
         *,
         key_lookup: Callable[[str], str | None] = lambda model_id: None,
         loader: Loader | None = None,
+        measure: Callable[[Device], Memory] = memory,
     ) -> None:
-        """`memory_limit_bytes` bounds the weights in memory (None: whatever the machine has free).
+        """`memory_limit_bytes` bounds what is promised to all (None: whatever the machine has free).
 
-        `key_lookup` gives a server's key by model id; `loader` replaces how a spec becomes a model (tests).
+        `key_lookup` gives a server's key by model id; `loader` replaces how a spec becomes a model, and `measure` what the
+        machine says of its memory (tests).
         """
         self._store = store
         self._lookup = catalog_lookup
-        self._device = device
-        self._limit_bytes = memory_limit_bytes
-        self._key_lookup = key_lookup
-        self._loader = loader or self._load
+        self.device = device
+        self._ledger = Ledger(device, measure, memory_limit_bytes)
+        self._loader = loader or ModelLoader(store, device, key_lookup, self, self)
         self._entries: dict[str, _Entry] = {}
         self._is_closed = False
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         """Held while weights are read: one at a time, so that their bytes are counted before the next asks."""
+        self._relieving = threading.Lock()
+        """Held by the one model that has others let go of: two that did it to each other would wait for ever."""
 
     @contextmanager
     def use(self, model_id: str) -> Iterator[TextModel]:
@@ -142,10 +129,63 @@ class ModelHost:
         """What is in memory; models on servers take none and are left out."""
         with self._lock:
             return tuple(
-                LoadedModel(model_id, entry.model.size_bytes, entry.in_use, self._device.name, self._device.dtype)
+                LoadedModel(model_id, entry.model.size_bytes, entry.in_use, self.device.name, self.device.dtype)
                 for model_id, entry in self._entries.items()
-                if not entry.is_remote
+                if entry.share is not None
             )
+
+    def need_bytes(self, spec: ModelSpec) -> int:
+        """What an installed model must have to be loaded, as `use` counts it; 0 on a server. Raises BadFileError."""
+        return self._need(spec).least_bytes
+
+    def most_bytes(self) -> int:
+        """Bytes of the device's memory that would be free if everything of this studio was let go of."""
+        return self._ledger.most_bytes()
+
+    def free_bytes(self) -> int:
+        """See engine.memory.Arbiter."""
+        return self._ledger.free_bytes()
+
+    def let_go(self) -> int:
+        """See engine.memory.Arbiter. While somebody else has others let go of, only the figure."""
+        if self._relieving.acquire(blocking=False):
+            try:
+                for share in self._yielding("device") + self._yielding("main"):
+                    self._end(share)
+                for model_id, _ in self._idle():
+                    self._evict(model_id)
+            finally:
+                self._relieving.release()
+        free_memory(self.device)
+        return self.free_bytes()
+
+    @contextmanager
+    def child(
+        self,
+        name: str,
+        need_bytes: int,
+        resident: Callable[[], int],
+        *,
+        is_running: bool = False,
+        give_way: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
+        """See engine.memory.Arbiter."""
+        share = Share(need_bytes, resident, name=name, give_way=give_way)
+        if is_running:
+            self._ledger.add(share)
+        elif give_way is not None:
+            left = self._ledger.left_bytes()
+            if left < need_bytes:
+                raise self._too_little(name, need_bytes, left, "device")
+            self._ledger.add(share)
+        else:
+            with self._loading:
+                self._make_room(name, need_bytes, "device")
+                self._ledger.add(share)
+        try:
+            yield
+        finally:
+            self._ledger.remove(share)
 
     def unload(self, model_id: str) -> bool:
         """Let go of an idle model; False when it is not loaded. Raises BusyError while somebody uses it."""
@@ -223,21 +263,26 @@ class ModelHost:
         spec = self._lookup(model_id)
         if spec.task != task:
             raise _wrong_task(spec, task)
-        is_remote = isinstance(parse_source(spec.source), ServerSource)
-        if not is_remote:
-            if self._store.state(spec) != "installed":
-                text = f"{spec.name} is not installed. Get it on the Models page."
-                raise NoModelError(text, key="error.model_missing_load", name=spec.name)
-            self._make_room(spec, self._need_bytes(spec))
+        if isinstance(parse_source(spec.source), ServerSource):
+            return self._enter(model_id, _Entry(self._loader(spec, Need(0)), task, None, in_use=1))
+        if self._store.state(spec) != "installed":
+            text = f"{spec.name} is not installed. Get it on the Models page."
+            raise NoModelError(text, key="error.model_missing_load", name=spec.name)
+        need = self._need(spec)
+        need = need.within(self._make_room(spec.name, need.least_bytes, need.place))
+        before = self._ledger.measured_bytes(need.place)
+        # While it is read, what the machine has less is what it has taken. Caches are promised nothing: they take what is there.
+        share = Share(need.least_bytes, lambda: max(0, before - self._ledger.measured_bytes(need.place)), need.place)
+        self._ledger.add(share)
         try:
-            model = self._loader(spec)
-        except (MemoryError, RuntimeError) as error:
-            free_memory(self._device)
-            if not is_out_of_memory(error):
-                text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."
-                raise BadFileError(text, key="error.model_damaged_load", name=spec.name) from error
-            raise self._too_big(spec, self._need_bytes(spec), memory(self._device).available_bytes) from error
-        entry = _Entry(model, task, is_remote, in_use=1)
+            model = self._load(spec, need)
+        except BaseException:
+            self._ledger.remove(share)
+            raise
+        share.resident = lambda: model.size_bytes
+        return self._enter(model_id, _Entry(model, task, share, in_use=1))
+
+    def _enter(self, model_id: str, entry: _Entry) -> _Entry:
         with self._lock:
             if not self._is_closed:
                 self._entries[model_id] = entry
@@ -245,139 +290,104 @@ class ModelHost:
         self._drop(entry)
         raise BusyError("The studio is closing; what you wrote is kept.", key="error.closing")
 
-    def _need_bytes(self, spec: ModelSpec) -> int:
-        """Bytes of the weights on this device, by their headers, and what writing or drawing takes."""
-        width = 4 if self._device.dtype == "float32" else 2
-        if spec.task != "image":
-            return read_weights(self._store.path(spec)).parameters * width + WORK_BYTES
-        if spec.family == STICKER_FAMILY:
-            return inspect_sticker(self._store.path(spec)).parameters * _FLOAT32_BYTES + WORK_BYTES
+    def _load(self, spec: ModelSpec, need: Need) -> Loaded:
+        """Load; when memory runs out all the same, once more with everything idle let go of and without room for caches."""
+        try:
+            return self._loader(spec, need)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise self._damaged(spec) from error
+            logger.warning("memory ran out while %s was loaded: %s", spec.id, error)
+        self.let_go()
+        try:
+            return self._loader(spec, self._need(spec, 0).within(0))
+        except (MemoryError, RuntimeError) as error:
+            free_memory(self.device)
+            if not is_out_of_memory(error):
+                raise self._damaged(spec) from error
+            left = self._ledger.measured_bytes(need.place)
+            raise self._too_little(spec.name, need.least_bytes, left, need.place) from error
+
+    def _need(self, spec: ModelSpec, have_bytes: int | None = None) -> Need:
+        """What a model takes, placed into `have_bytes` (None: into what is left and can be let go of)."""
+        if isinstance(parse_source(spec.source), ServerSource):
+            return Need(0)
+        if have_bytes is None:
+            have_bytes = self._ledger.left_bytes() + sum(share.size_bytes for share in self._evictable("device"))
+        return need_of(spec, self._store.path(spec), self.device, self._store.prepared_path(spec), have_bytes)
+
+    def _idle(self) -> list[tuple[str, _Entry]]:
+        """Models that nobody uses, the least recently used first."""
         with self._lock:
-            idle = sum(e.model.size_bytes for e in self._entries.values() if not e.in_use and not e.is_remote)
-            held = sum(e.model.size_bytes for e in self._entries.values() if not e.is_remote)
-        return self._placement(inspect_pipeline(self._store.path(spec)), self._free_bytes(held) + idle).need_bytes
+            idle = [(name, entry) for name, entry in self._entries.items() if not entry.in_use and entry.share is not None]
+        return sorted(idle, key=lambda pair: pair[1].used_at)
 
-    def _placement(self, facts: PipelineFacts, have_bytes: int) -> Placement:
-        width = 4 if self._device.dtype == "float32" else 2
-        return place({name: count * width for name, count in facts.parts.items()}, have_bytes, self._device.kind)
+    def _yielding(self, place: Place) -> list[Share]:
+        """Child processes whose work can be done later."""
+        return [share for share in self._ledger.shares(place) if share.give_way is not None]
 
-    def _make_room(self, spec: ModelSpec, need: int) -> None:
-        """Evict idle models, least recently used first, until `need` bytes are there; none when that would not be enough."""
-        with self._lock:
-            idle = sorted(
-                ((model_id, entry) for model_id, entry in self._entries.items() if not entry.in_use and not entry.is_remote),
-                key=lambda pair: pair[1].used_at,
-            )
-            held = sum(entry.model.size_bytes for entry in self._entries.values() if not entry.is_remote)
-        have = self._free_bytes(held)
-        evictable = sum(entry.model.size_bytes for _, entry in idle)
-        if have + evictable < need:
-            raise self._too_big(spec, need, have + evictable)
-        for model_id, entry in idle:
-            if have >= need:
-                return
-            size = entry.model.size_bytes
-            try:
-                if self.unload(model_id):
-                    have += size
-            except BusyError:  # somebody began to use it in the meantime
-                continue
-        if have < need:
-            raise self._too_big(spec, need, have)
+    def _evictable(self, place: Place) -> list[Share]:
+        """What can be let go of there, first what is missed least."""
+        there = self._ledger.shares(place)
+        return self._yielding(place) + [entry.share for _, entry in self._idle() if entry.share in there and entry.share]
 
-    def _free_bytes(self, held: int) -> int:
-        free = memory(self._device).available_bytes
-        return free if self._limit_bytes is None else min(free, self._limit_bytes - held)
+    def _make_room(self, name: str, need: int, place: Place) -> int:
+        """Let go of what is missed least until `need` bytes are there, of nothing when that would not be enough; bytes left."""
+        left = self._ledger.left_bytes(place)
+        evictable = self._evictable(place)
+        if left + sum(share.size_bytes for share in evictable) < need:
+            raise self._too_little(name, need, left + sum(share.size_bytes for share in evictable), place)
+        names = {id(entry.share): model_id for model_id, entry in self._idle()}
+        for share in evictable:
+            if left >= need:
+                break
+            size = share.size_bytes
+            if self._end(share) if share.give_way else self._evict(names.get(id(share), "")):
+                left += size
+        if left < need:
+            raise self._too_little(name, need, left, place)
+        return left
 
-    def _too_big(self, spec: ModelSpec, need: int, have: int) -> NoModelError:
+    def _end(self, share: Share) -> bool:
+        if share.give_way is not None:
+            share.give_way()
+            self._ledger.remove(share)
+        return True
+
+    def _evict(self, model_id: str) -> bool:
+        try:
+            return self.unload(model_id)
+        except BusyError:  # somebody began to use it in the meantime
+            return False
+
+    def _too_little(self, name: str, need: int, have: int, place: Place) -> NoMemoryError:
         needs, has = gigabytes(need), gigabytes(max(0, have))
-        return NoModelError(
-            f"{spec.name} needs {needs} of memory, have {has}. Close other programs or choose a smaller model.",
-            key="error.model_memory",
-            name=spec.name,
+        passes = self._ledger.most_bytes(place) >= need
+        text, key = "Close other programs or choose a smaller model.", "error.model_memory"
+        beside = ""
+        if passes:
+            text, key = "Wait for that, or choose a smaller model.", "error.model_memory_now"
+            beside = " beside what is at work now"
+        return NoMemoryError(
+            f"{name} needs {needs} of memory, have {has}{beside}. {text}",
+            key=key,
+            needs_bytes=need,
+            have_bytes=have,
+            passes=passes,
+            name=name,
             needs=needs,
             have=has,
         )
 
-    def _load(self, spec: ModelSpec) -> Loaded:
-        source = parse_source(spec.source)
-        if isinstance(source, ServerSource):
-            from engine.text.openai_backend import OpenAITextModel
-
-            return OpenAITextModel(spec, source, self._key_lookup(spec.id))
-        if spec.task == "embedding":
-            from engine.text.encoder import TextEncoder
-
-            return self._load_verified(spec, lambda: TextEncoder(spec, self._store.path(spec)))
-        if spec.task == "image":
-            return self._load_verified(spec, lambda: self._load_image(spec))
-        from engine.text.local import load_local
-
-        folder, prepared = self._store.path(spec), self._store.prepared_path(spec)
-        return self._load_verified(spec, lambda: load_local(spec, folder, self._device, prepared))
-
-    def _load_image(self, spec: ModelSpec) -> Loaded:
-        quiet()
-        folder = self._store.path(spec)
-        if spec.family == STICKER_FAMILY:
-            from engine.image.sticker import StickerModel
-
-            try:
-                return StickerModel(spec.id, folder, HostedWords(self), self._device.name)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                text = f"{spec.name} cannot be read: {str(error).splitlines()[0][:200]}."
-                raise BadFileError(text, key="error.model_read", name=spec.name, reason=str(error)[:200]) from error
-        from engine.image.pipelines import PipelineModel
-
-        facts = inspect_pipeline(folder)
-        return PipelineModel(spec.id, facts, self._device, self._placement(facts, memory(self._device).available_bytes))
-
-    def _load_verified(self, spec: ModelSpec, load: Callable[[], L]) -> L:
-        """Load while another thread compares every file with its sha256; damaged weights are never handed out."""
-        problems: list[StudioError | OSError] = []
-
-        def verify() -> None:
-            try:
-                self._store.verify(spec)
-            except (StudioError, OSError) as error:
-                problems.append(error)
-
-        checking = threading.Thread(target=verify, name=f"verify-{spec.id}", daemon=True)
-        checking.start()
-        model: L | None = None
-        try:
-            model = load()
-        except BadFileError:
-            # Damaged files fail here too; what the hashes say is the better reason.
-            checking.join()
-            if not problems:
-                raise
-        checking.join()
-        if model is not None and not problems:
-            return model
-        if model is not None:
-            model.close()
-        if isinstance(problems[0], StudioError):
-            raise problems[0]
-        text = f"{spec.name} cannot be read: {problems[0]}."
-        raise BadFileError(text, key="error.model_read", name=spec.name, reason=str(problems[0])) from problems[0]
+    def _damaged(self, spec: ModelSpec) -> BadFileError:
+        text = f"{spec.name} cannot be loaded: its weights do not fit together. Get it again."
+        return BadFileError(text, key="error.model_damaged_load", name=spec.name)
 
     def _drop(self, entry: _Entry) -> None:
         entry.model.close()
-        free_memory(self._device)
-
-
-class HostedWords:
-    """The encoder for models that work with it: loaded when it is asked, counted and let go of like every model."""
-
-    def __init__(self, host: ModelHost) -> None:
-        self._host = host
-        self.width = _ENCODER_WIDTH
-
-    def states(self, texts: Sequence[str], max_tokens: int, *, together: bool = False) -> Tensor:
-        """See engine.image.prompts.WordEncoder. Raises NoModelError when the encoder is not installed."""
-        with self._host.use_encoder() as encoder:
-            return encoder.states(texts, max_tokens, together=together)
+        if entry.share is not None:
+            self._ledger.remove(entry.share)
+        free_memory(self.device)
 
 
 def _wrong_task(spec: ModelSpec, task: Task) -> NoModelError:

@@ -69,11 +69,15 @@ def make_card(
     is_loaded: bool = False,
     job: JobSnapshot | None = None,
     failure: JobSnapshot | None = None,
+    need_bytes: int | None = None,
 ) -> ModelCard:
-    """Put together what a page shows of `spec` on `machine`; `job` is its running download, `failure` its last failed one."""
+    """Put together what a page shows of `spec` on `machine`; `job` is its running download, `failure` its last failed one.
+
+    `need_bytes`: what it must have to be loaded; None before that can be known, and its weights stand in.
+    """
     source = parse_source(spec.source)
     kind = machine.device.partition(":")[0]
-    memory_bytes = spec.memory_on(kind)
+    memory_bytes = spec.memory_on(kind) if need_bytes is None else need_bytes
     have_bytes = machine.gpu_bytes or machine.ram_bytes if kind != "cpu" else machine.ram_bytes
     needs_bytes = max(memory_bytes, spec.min_memory_bytes)
     if spec.task == "image" and kind == "cuda":  # its parts can take turns on the GPU

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.device import Device, Hardware, hardware
-from engine.errors import BadOptionError, BusyError, NoModelError, NotFoundError
+from engine.errors import BadOptionError, BusyError, NoModelError, NotFoundError, StudioError
 from engine.jobs.job import JobSnapshot
 from engine.jobs.runner import JobContext, JobRunner
 from engine.models.catalog import (
@@ -62,6 +62,9 @@ class Host(Protocol):
     def loaded(self) -> tuple[Any, ...]:
         """What is in memory."""
 
+    def need_bytes(self, spec: ModelSpec) -> int:
+        """What an installed model must have to be loaded. Raises BadFileError."""
+
     def unload(self, model_id: str) -> Any:
         """Let go of an idle model."""
 
@@ -107,6 +110,7 @@ class ModelService:
                 is_loaded=spec.id in in_memory,
                 job=self._download(spec.id),
                 failure=self._failures.get(spec.id),
+                need_bytes=self._need_bytes(spec),
             )
             for spec in self._models.specs(owner_id)
         )
@@ -320,7 +324,16 @@ class ModelService:
         return found
 
     def _card(self, spec: ModelSpec) -> ModelCard:
-        return make_card(spec, state=self._state(spec), machine=self.hardware())
+        return make_card(spec, state=self._state(spec), machine=self.hardware(), need_bytes=self._need_bytes(spec))
+
+    def _need_bytes(self, spec: ModelSpec) -> int | None:
+        """As the host counts it; None for one that is not here or cannot be read."""
+        if spec.family == "openai" or self._state(spec) != "installed":
+            return None
+        try:
+            return self._host.need_bytes(spec)
+        except StudioError:
+            return None
 
 
 class _Pace:

@@ -131,6 +131,7 @@ def live_data(
     events_n: int,
     is_waiting: bool = False,
     is_stopping: bool = False,
+    is_short: bool = False,
     machine: Json | None = None,
 ) -> Json:
     """What a run's snapshot shows: where it is, its newest figures, and the number of its newest event that can be read."""
@@ -145,6 +146,7 @@ def live_data(
         "events_n": events_n,
         "is_waiting": is_waiting,
         "is_stopping": is_stopping,
+        "is_short": is_short,
         "machine": dict(machine or {}),
     }
 

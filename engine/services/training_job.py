@@ -11,6 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,14 +20,27 @@ from engine.device import Device
 from engine.errors import (
     BadFileError,
     CancelledError,
+    NoMemoryError,
     PoisonError,
 )
-from engine.jobs.process import FINAL_EVENTS, Child, ChildEvent, attach, error_of, read_events, start_child, write_json
+from engine.jobs.process import (
+    FINAL_EVENTS,
+    Child,
+    ChildEvent,
+    attach,
+    error_of,
+    read_events,
+    resident_bytes,
+    start_child,
+    write_json,
+)
 from engine.jobs.runner import JobContext
+from engine.memory import Arbiter
 from engine.services.datasets import DatasetService
 from engine.services.edge import storage_errors
 from engine.services.meters import Meters
 from engine.services.runs import RunRequest, adapter_of, live_data
+from engine.services.training_plan import too_little_memory
 from engine.services.training_tail import EventTail
 from engine.training import artifact
 from engine.training.estimate import measured
@@ -41,6 +55,8 @@ REPEAT_WAIT_S: Final = 1.0
 STOP_GRACE_S: Final = 300.0
 """Longest time to save a checkpoint: the process stops within a step, which may take a minute on a busy machine."""
 CANCEL_GRACE_S: Final = 8.0
+MEMORY_WAIT_S: Final = 1.0
+"""How often it is asked whether the memory is there that something at work takes now."""
 NEWBORN_S: Final = 10.0
 """Longest time from a process's start to its lock, on a busy machine."""
 
@@ -60,6 +76,8 @@ class TrainingParts:
     """(owner_id, model_id) → the model's folder. Raises StudioError when it is gone."""
     people_work: Callable[[], bool]
     """Whether somebody waits for an answer just now: training gives way."""
+    arbiter: Arbiter
+    """Counts the process's memory, and makes room for it."""
     module: str = CHILD
 
 
@@ -83,13 +101,14 @@ class TrainJob:
 
     def body(self, context: JobContext) -> Json:
         """Watch the run to its end and return its result. Raises CancelledError (also when this studio only lets go of it),
-        PoisonError, and what the process says went wrong.
+        NoMemoryError when the machine cannot have room for it, PoisonError, and what the process says went wrong.
         """
-        child = self._hold(context)
-        if child is not None:
-            self._follow(child, context)
-        else:  # what it said while no studio listened
-            self._tail.take(Child(self._dir).events(self._tail.n), context)
+        with ExitStack() as counted:
+            child = self._hold(context, counted)
+            if child is not None:
+                self._follow(child, context)
+            else:  # what it said while no studio listened
+                self._tail.take(Child(self._dir).events(self._tail.n), context)
         self._tail.flush(context)
         return self._conclude(child, context)
 
@@ -105,10 +124,14 @@ class TrainJob:
 
     # -- the process -----------------------------------------------------------------------------------------------------
 
-    def _hold(self, context: JobContext) -> Child | None:
+    def _hold(self, context: JobContext, counted: ExitStack) -> Child | None:
+        """The process, counted while `counted` is open."""
         child = attach(self._dir)
         if not self._begin:
-            return child or self._newborn(context)
+            child = child or self._newborn(context)
+            if child is not None:
+                self._count(context, counted, is_running=True)
+            return child
         deadline_s = time.monotonic() + STOP_GRACE_S
         while child is not None and child.is_alive:  # an earlier attempt that still saves what it has
             child.ask("stop")
@@ -116,7 +139,29 @@ class TrainJob:
             if time.monotonic() > deadline_s:
                 child.kill()
             time.sleep(POLL_S)
+        self._count(context, counted, is_running=False)
         return self._start()
+
+    def _count(self, context: JobContext, counted: ExitStack, *, is_running: bool) -> None:
+        """Have the process's memory counted; wait while what is at work takes it. Raises NoMemoryError when that cannot help."""
+        need = int(self.request.estimate.get("memory_bytes", 0))
+        while True:
+            context.cancel.check()
+            try:
+                child = self._parts.arbiter.child(self.request.name, need, self._resident_bytes, is_running=is_running)
+                counted.enter_context(child)
+                return
+            except NoMemoryError as error:
+                if not error.passes:
+                    raise too_little_memory(self.request.name, need, error.have_bytes) from error
+            self._tail.wait_for_memory(context)
+            context.cancel.wait(MEMORY_WAIT_S)
+
+    def _resident_bytes(self) -> int:
+        """Memory of the device that the process holds: on a GPU what it says itself."""
+        if self._parts.device.kind == "cuda":
+            return int(self._tail.last.get("gpu_bytes") or 0)
+        return resident_bytes(self._dir)
 
     def _newborn(self, context: JobContext) -> Child | None:
         """A process that was started a moment before the studio died takes its lock a moment later."""

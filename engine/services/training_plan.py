@@ -6,12 +6,12 @@ Writes nothing. Knows models, datasets, the device and earlier runs; starts no p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from engine.device import Device, memory
-from engine.errors import BadOptionError, NoModelError, StudioError
+from engine.device import Device
+from engine.errors import BadOptionError, NoMemoryError, NoModelError, StudioError
 from engine.models.catalog import ModelSpec
 from engine.models.folder import read_weights
 from engine.models.store import KnownHashes, ModelStore, gigabytes
@@ -92,6 +92,8 @@ class PlanParts:
     models: Models
     store: ModelStore
     device: Device
+    most_bytes: Callable[[], int]
+    """Memory of the device that a run could have when everything else of the studio was let go of."""
 
 
 class Planner:
@@ -176,18 +178,10 @@ class Planner:
         )
 
     def check_memory(self, spec: ModelSpec, takes: Estimate) -> None:
-        """Raises NoModelError when the machine has too little memory left for it."""
-        free = memory(self._parts.device).available_bytes
-        if takes.memory_bytes > free:
-            needs, have = gigabytes(takes.memory_bytes), gigabytes(free)
-            raise NoModelError(
-                f"Training {spec.name} needs about {needs} of memory, have {have}. "
-                "Close other programs, choose a smaller model, or lower micro_batch_size.",
-                key="error.train_memory",
-                name=spec.name,
-                needs=needs,
-                have=have,
-            )
+        """Raises NoMemoryError when there is too little for it, whatever of the studio is let go of."""
+        most = self._parts.most_bytes()
+        if takes.memory_bytes > most:
+            raise too_little_memory(spec.name, takes.memory_bytes, most)
 
     def samples(self, owner_id: str, record: DatasetRecord) -> tuple[Json, ...]:
         """[{messages, seed}]: prompts to answer at intervals, held-out ones first."""
@@ -259,6 +253,21 @@ class Planner:
             return read_shape(self._parts.store.path(spec))
         except StudioError as error:
             raise NoModelError(error.message, key=error.message_key, **error.values) from error
+
+
+def too_little_memory(name: str, needs_bytes: int, have_bytes: int) -> NoMemoryError:
+    """The error for a training of that name that the machine cannot have room for."""
+    needs, have = gigabytes(needs_bytes), gigabytes(max(0, have_bytes))
+    return NoMemoryError(
+        f"Training {name} needs about {needs} of memory, have {have}. "
+        "Close other programs, choose a smaller model, or lower micro_batch_size.",
+        key="error.train_memory",
+        needs_bytes=needs_bytes,
+        have_bytes=have_bytes,
+        name=name,
+        needs=needs,
+        have=have,
+    )
 
 
 def _lacks(found: DatasetPreview | DatasetRecord) -> list[tuple[str, tuple[str, Json]]]:

@@ -46,12 +46,14 @@ class EventTail:
         self._last: dict[str, Any] = {}
         self._machine: Json = {}
         self._is_waiting = False
+        self._is_short = False
         self._began_s: float | None = None
         """When the first attempt began, as its events say."""
         self._stored_at_s = self._metered_at_s = float("-inf")
 
     def take(self, events: list[ChildEvent], context: JobContext) -> None:
         """Take new events in; they reach rows and followers within STORE_S."""
+        self._is_short = False
         for event in events:
             self._take(event)
         now_s = time.monotonic()
@@ -63,6 +65,16 @@ class EventTail:
                 self.flush(context)
             except StudioError as error:  # they stay pending; the process goes on all the same
                 log.warning("events of run %s were not written: %s", self._job.id, error)
+
+    @property
+    def last(self) -> Json:
+        """The newest figures that the process told, by name."""
+        return self._last
+
+    def wait_for_memory(self, context: JobContext) -> None:
+        """Tell the followers that it begins as soon as there is memory."""
+        self._is_short = True
+        self.flush(context)
 
     @storage_errors()
     def flush(self, context: JobContext) -> None:
@@ -79,6 +91,7 @@ class EventTail:
             events_n=self.stored_n,
             is_waiting=self._is_waiting,
             is_stopping=self.is_stopping,
+            is_short=self._is_short,
             machine=self._machine,
         )
         context.publish(data)

@@ -25,6 +25,9 @@ class RowCache(Protocol):
     def size_bytes(self) -> int:
         """Memory it holds."""
 
+    def blocks(self) -> Mapping[int, int]:
+        """The same by pieces, each with an identity: forks have some together."""
+
 
 class TextBackend(Protocol):
     """A loaded language model.

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 
+from engine.device import is_out_of_memory
 from engine.errors import BadFileError, BusyError
 from engine.models.catalog import ModelSpec
 from engine.models.folder import read_json
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import numpy
     from tokenizers import Tokenizer
 
-P = ParamSpec("P")
 TOGETHER = 128
 """Texts of one length in one batch."""
 MAX_TOKENS = 256
@@ -56,9 +56,13 @@ class TextEncoder:
     one as soon as something else runs beside them.
     """
 
-    def __init__(self, spec: ModelSpec, folder: Path) -> None:
-        """Read the folder; raises BadFileError when it is damaged or holds something else than a BERT encoder."""
+    def __init__(self, spec: ModelSpec, folder: Path, let_go: Callable[[], object] = lambda: None) -> None:
+        """Read the folder; raises BadFileError when it is damaged or holds something else than a BERT encoder.
+
+        `let_go` is called when memory runs out, before a second try with less at a time.
+        """
         self.id = spec.id
+        self._let_go = let_go
         config = read_json(folder / "config.json")
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
             raise _unusable(folder, "it is no BERT encoder")
@@ -82,17 +86,17 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> numpy.ndarray[Any, numpy.dtype[numpy.float32]]:
         """One vector of length 1 for each text: float32, [texts, width]. The cosine of two is their dot product.
 
-        A text without a token has a vector of zeros. Raises BusyError once the encoder is closed.
+        A text without a token has a vector of zeros. Raises BusyError once the encoder is closed, and when memory runs out.
         """
-        return self._run(self._encode, texts).numpy()
+        return self._run(lambda rows: self._encode(texts), 1).numpy()
 
     def states(self, texts: Sequence[str], max_tokens: int, *, together: bool = False) -> torch.Tensor:
         """The vector of each token, in order: float32 [texts, max_tokens, width]; zeros after a text's end, the rest is cut.
 
         `together` computes texts of the same length in one batch: many times faster for many texts, but the last bits of a
-        vector then depend on its neighbours. Raises BusyError once the encoder is closed.
+        vector then depend on its neighbours. Raises what `encode` raises.
         """
-        return self._run(self._states, texts, max_tokens, TOGETHER if together else 1)
+        return self._run(lambda rows: self._states(texts, max_tokens, rows), TOGETHER if together else 1)
 
     def close(self) -> None:
         """Finish what is being computed and let go of the weights."""
@@ -100,9 +104,25 @@ class TextEncoder:
         self._layers.clear()
         self._words = self._places = torch.empty(0)
 
-    def _run(self, work: Callable[P, torch.Tensor], *args: P.args, **kwargs: P.kwargs) -> torch.Tensor:
+    def _run(self, work: Callable[[int], torch.Tensor], rows: int) -> torch.Tensor:
+        """What `work` makes of so many texts at once; when memory runs out, of one at a time, after letting go of idle things."""
         try:
-            future = self._thread.submit(work, *args, **kwargs)
+            return self._submitted(work, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._let_go()
+        try:
+            return self._submitted(work, 1)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            text = "Memory ran out while texts were read. Nothing is lost; close other programs, or give it less text at once."
+            raise BusyError(text, key="error.encoder_memory") from None  # its frames hold what was being computed
+
+    def _submitted(self, work: Callable[[int], torch.Tensor], rows: int) -> torch.Tensor:
+        try:
+            future = self._thread.submit(work, rows)
         except RuntimeError as error:  # the thread is shut down
             raise BusyError("This model is being unloaded. Try again.", key="error.model_unloading") from error
         return future.result()

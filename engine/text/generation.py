@@ -15,6 +15,7 @@ from engine.errors import BadOptionError, StudioError
 from engine.jobs.job import CancelToken
 from engine.models.adapters import sha256_of
 from engine.text.drafting import Drafter
+from engine.text.footprint import CHUNK_ALONE
 from engine.text.model import FinishReason, GenerateRequest, Sampling, TextEvent
 from engine.text.reuse import Segment, Step, append, length
 from engine.text.sampling import Sampler
@@ -59,6 +60,8 @@ class Generation:
         self.events: queue.SimpleQueue[TextEvent | StudioError] = queue.SimpleQueue()
         self.started_at = time.monotonic()
         self.cache: Any = None
+        self.chunk = CHUNK_ALONE
+        """Most prompt tokens at once; less when memory was short, and then nothing is guessed either."""
         self.segments: list[Segment] = []
         self.path: Mapping[str, Any] = {}
         self.threads: int | None = None
@@ -95,6 +98,21 @@ class Generation:
     def live_rows(self) -> list[Row]:
         """Rows that want another step."""
         return [row for row in self.rows if row.is_live]
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of all its rows when each is as long as it may be."""
+        return sum(len(self.ids) + row.limit for row in self.rows)
+
+    def caches(self) -> list[Any]:
+        """What is computed of it."""
+        return [cache for cache in (self.cache, *(row.cache for row in self.rows)) if cache is not None]
+
+    def release(self) -> None:
+        """Let go of what is computed of it."""
+        self.cache = None
+        for row in self.rows:
+            row.cache = None
 
     def next_step(self, chunk: int) -> Segment:
         """What to compute next of the prompt: at most `chunk` tokens at once; the last one alone, for its logits."""
@@ -169,7 +187,8 @@ class Row:
         self._detokenizer = detokenizer
         self._stop = StopText(sampling.stop)
         self._stop_ids = stop_ids
-        self._limit = sampling.max_new_tokens
+        self.limit = sampling.max_new_tokens
+        """Most tokens that it may have."""
         self._ttft_s: float | None = None
 
     @property
@@ -181,7 +200,7 @@ class Row:
         """Guesses at the tokens behind the newest one, no more than may still come."""
         if self._drafter is None and self.token is not None:  # only now: most rows are never asked
             self._drafter = Drafter([*self.generation.ids, *self.fed, self.token])
-        return () if self._drafter is None else self._drafter.draft()[: self._limit - self.tokens - 1]
+        return () if self._drafter is None else self._drafter.draft()[: self.limit - self.tokens - 1]
 
     def take_drafted(self, draft: Sequence[int], logits: torch.Tensor) -> int:
         """Choose tokens from the logits behind the newest token and behind each guess, as long as the guesses were right.
@@ -201,9 +220,9 @@ class Row:
 
     def take(self, logits: torch.Tensor) -> None:
         """Choose the next token and hand out what it completes."""
+        token = self._sampler.choose(logits)
         if self.token is not None:
             self.fed.append(self.token)
-        token = self._sampler.choose(logits)
         self.token = token
         if self._drafter is not None:
             self._drafter.push(token)
@@ -216,7 +235,7 @@ class Row:
         text, stopped = self._stop.push(self._detokenizer.push(token))
         if stopped:
             self._put(text, "stop_text")
-        elif self.tokens >= self._limit:
+        elif self.tokens >= self.limit:
             self._put(text + self._stop.rest(), "length")
         else:
             self._put(text, None)

@@ -11,9 +11,7 @@ from typing import Any, Self
 
 import torch
 
-ROOM_TOKENS = 256
-"""Rooms are multiples of this. The size depends on the number of tokens alone, so that the memory layout, and with it the
-choice of kernels, is the same whenever the same tokens are computed."""
+from engine.text.footprint import rooms
 
 
 class _Room:
@@ -36,7 +34,8 @@ class GrowingLayer:
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Append [1, heads, tokens, width] each; return all keys and values, as views."""
         end = self.length + keys.shape[-2]
-        capacity = -(-end // ROOM_TOKENS) * ROOM_TOKENS
+        # By the number of tokens alone, so that the memory layout, and with it the choice of kernels, is always the same.
+        capacity = rooms(end)
         room = self.room
         if room is None or room.capacity != capacity or room.filled != self.length:
             fresh = _Room(keys, values, capacity)
@@ -78,8 +77,12 @@ class GrowingCache:
     @property
     def size_bytes(self) -> int:
         """Memory of its rooms; forks that share one count it each."""
-        rooms = [layer.room for layer in self.layers if layer.room is not None]
-        return sum(room.keys.nbytes + room.values.nbytes for room in rooms)
+        return sum(self.blocks().values())
+
+    def blocks(self) -> dict[int, int]:
+        """Bytes of each room, by its identity: what several caches have together is counted once."""
+        found = [layer.room for layer in self.layers if layer.room is not None]
+        return {id(room): room.keys.nbytes + room.values.nbytes for room in found}
 
     def fork(self, length: int) -> Self:
         """A cache of its own with the first `length` tokens."""

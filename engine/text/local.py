@@ -14,21 +14,23 @@ from typing import Any
 from engine.device import Device
 from engine.errors import StudioError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.memory import Arbiter, Machine
 from engine.models.adapters import AdapterRef, sha256_of
 from engine.models.catalog import ModelSpec
 from engine.models.folder import context_length as config_context_length
 from engine.models.folder import inspect_folder, read_json
+from engine.models.needs import CACHE_LIMIT_BYTES, FLOAT32_BYTES
 from engine.text.backend import TextBackend
 from engine.text.chat import ChatFormat
+from engine.text.footprint import UNKNOWN, Footprint, footprint
 from engine.text.generation import Generation
 from engine.text.lora import AdapterPool, LoadedAdapter
 from engine.text.model import GenerateRequest, Message, Scored, TextEvent
 from engine.text.reuse import matched
 from engine.text.scheduler import Scheduler
 from engine.text.scoring import Scoring
+from engine.text.spare import Spare
 
-CACHE_LIMIT_BYTES = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
-"""Memory for caches of finished rows, so that a next turn starts at once."""
 MAX_CONTEXT = 32_768
 """Tokens beyond which a conversation's cache would take more memory than most machines have to spare."""
 _WAIT_S = 1.0
@@ -38,20 +40,40 @@ _POLL_S = 0.1
 class LocalTextModel:
     """Implements engine.text.model.TextModel."""
 
-    def __init__(self, spec: ModelSpec, chat: ChatFormat, backend: TextBackend, *, device: Device, context_length: int) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        chat: ChatFormat,
+        backend: TextBackend,
+        *,
+        device: Device,
+        context_length: int,
+        footprint: Footprint = UNKNOWN,
+        arbiter: Arbiter | None = None,
+        cache_bytes: int | None = None,
+    ) -> None:
+        """`cache_bytes`: most memory for caches of finished rows (None: what is usual for the device). `arbiter` is asked for
+        what conversations take (None: the machine).
+        """
         self.id = spec.id
         self.languages = spec.languages
         self.context_length = context_length
         self.chat = chat
         self._backend = backend
         self._adapters: AdapterPool[LoadedAdapter] = AdapterPool(backend.prepare_adapter)
-        limit = CACHE_LIMIT_BYTES[device.kind]
-        self._scheduler = Scheduler(backend, threads=device.threads, cache_limit_bytes=limit, name=spec.id)
+        self._arbiter = arbiter or Machine(device)
+        self._scheduler = Scheduler(
+            backend,
+            threads=device.threads,
+            cache_limit_bytes=CACHE_LIMIT_BYTES[device.kind] if cache_bytes is None else cache_bytes,
+            name=spec.id,
+            spare=Spare(footprint, self._arbiter.free_bytes, self._let_go),
+        )
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the weights and of the adapters that were used lately."""
-        return self._backend.size_bytes + self._adapters.size_bytes
+        """Memory of the weights, of the adapters that were used lately, and of what was computed of conversations."""
+        return self._backend.size_bytes + self._adapters.size_bytes + self._scheduler.cache_bytes
 
     def generate(self, request: GenerateRequest, cancel: CancelToken) -> Iterator[TextEvent]:
         """See TextModel. Prompt ids are made and adapters are read in the caller's thread; the scheduler's only computes."""
@@ -102,6 +124,10 @@ class LocalTextModel:
         """End what is being written as cancelled and let go of the weights."""
         self._scheduler.close()
         self._adapters.clear()
+
+    def _let_go(self) -> int:
+        self._adapters.clear()
+        return self._arbiter.let_go()
 
     def _room(self, tokens: int) -> int:
         """Tokens that may follow so many; raises TooLongError when there is no room for one."""
@@ -158,20 +184,39 @@ def _unloaded() -> StudioError:
     return StudioError("The model was unloaded while writing.", key="error.model_unloading")
 
 
-def load_local(spec: ModelSpec, folder: Path, device: Device, prepared: Path | None = None) -> LocalTextModel:
+def load_local(
+    spec: ModelSpec,
+    folder: Path,
+    device: Device,
+    prepared: Path | None = None,
+    *,
+    arbiter: Arbiter | None = None,
+    cache_bytes: int | None = None,
+) -> LocalTextModel:
     """Load a model folder after the same checks that users' own folders get; raises BadFileError.
 
-    `prepared`: where forms that write faster are kept, and made in the background; None = without.
+    `prepared`: where forms that write faster are kept, and made in the background; None = without. The rest is
+    LocalTextModel's.
     """
+    arbiter = arbiter or Machine(device)
     inspect_folder(folder)
     chat = ChatFormat(folder)
     config = read_json(folder / "config.json")
-    backend = _backend(folder, config, device, prepared)
+    backend = _backend(folder, config, device, prepared, arbiter)
     context = spec.context_length or config_context_length(config) or MAX_CONTEXT
-    return LocalTextModel(spec, chat, backend, device=device, context_length=min(context, MAX_CONTEXT))
+    return LocalTextModel(
+        spec,
+        chat,
+        backend,
+        device=device,
+        context_length=min(context, MAX_CONTEXT),
+        footprint=footprint(config, FLOAT32_BYTES if device.dtype == "float32" else 2),
+        arbiter=arbiter,
+        cache_bytes=cache_bytes,
+    )
 
 
-def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> TextBackend:
+def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None, arbiter: Arbiter) -> TextBackend:
     """The lightest backend that computes this model."""
     from engine.text.llama.config import llama_config
 
@@ -179,7 +224,7 @@ def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: 
     if plain is not None:
         from engine.text.llama.backend import load_llama
 
-        return load_llama(folder, plain, prepared, device.threads)
+        return load_llama(folder, plain, prepared, device.threads, arbiter)
     from engine.text.transformers_backend import TransformersBackend
 
     return TransformersBackend(folder, device)

@@ -70,6 +70,10 @@ class CachePool:
         """Memory the kept caches hold, at most."""
         return sum(kept.size_bytes for kept in self._kept)
 
+    def caches(self) -> list[Any]:
+        """All kept ones."""
+        return [kept.cache for kept in self._kept]
+
     def find(self, ids: Sequence[int], adapter: str = BASE) -> tuple[Any, list[Segment]]:
         """Return (cache to fork from, the segments of it to keep) for the longest reusable beginning of `ids`, or (None, [])."""
         best: _Kept | None = None

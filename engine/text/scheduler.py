@@ -2,8 +2,10 @@
 
 Rows join as they come and leave at any step. Between two steps of the running rows at most one chunk of one prompt is
 computed, so that streams go on while a long prompt is read. Batched rows and scores nobody waits for in person: they get
-one turn in `BACKGROUND_EVERY` while people wait, and all turns when nobody does. Knows schedules and caches; knows no chat
-and no files.
+one turn in `BACKGROUND_EVERY` while people wait, and all turns when nobody does. Before caches grow it is looked whether
+memory suffices, since a system that has none left ends the process instead of saying so; a turn for which it does not is taken
+once more with less at a time, after everything was let go of that nobody needs. Knows schedules and caches; knows no chat and no
+files.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from engine.device import is_out_of_memory
 from engine.errors import BusyError, StudioError
 from engine.text.backend import TextBackend
+from engine.text.footprint import CHUNK_ALONE
 from engine.text.generation import Generation, Row
 from engine.text.reuse import CachePool, append
 from engine.text.scoring import Scoring
+from engine.text.spare import CHUNK_SHORT, Spare
 
-CHUNK_ALONE = 256
 CHUNK_BESIDE = 64
-"""Prompt tokens computed at once; fewer while others are writing, so that they pause for a blink only."""
+"""Prompt tokens computed at once while others are writing, so that they pause for a blink only."""
 BACKGROUND_EVERY = 4
 """A batched step takes as long as two or three ordinary ones, so people keep more than half of their speed."""
 
@@ -33,8 +37,12 @@ logger = logging.getLogger(__name__)
 class Scheduler:
     """Owns the backend: nobody else calls it."""
 
-    def __init__(self, backend: TextBackend, *, threads: int, cache_limit_bytes: int, name: str = "text") -> None:
+    def __init__(
+        self, backend: TextBackend, *, threads: int, cache_limit_bytes: int, name: str = "text", spare: Spare | None = None
+    ) -> None:
+        """`spare` is asked for what rows take; None = there is enough."""
         self._backend = backend
+        self._spare = spare or Spare()
         self._threads = threads
         self._pool = CachePool(cache_limit_bytes)
         self._inbox: queue.SimpleQueue[Generation | Scoring | None] = queue.SimpleQueue()
@@ -44,6 +52,15 @@ class Scheduler:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-scheduler", daemon=True)
         self._thread.start()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the caches of all rows, finished and not."""
+        caches = self._pool.caches()
+        works: list[Generation | Scoring] = [*self._generations, *self._scorings]
+        for work in works:
+            caches += work.caches()
+        return sum({block: size for cache in caches for block, size in cache.blocks().items()}.values())
 
     @property
     def is_alive(self) -> bool:
@@ -158,29 +175,77 @@ class Scheduler:
             self._write_rows(rows[: self._backend.max_together])
 
     def _guarded(self, works: Sequence[Generation | Scoring], turn: Callable[..., None], *what: object) -> None:
-        """One turn; whatever goes wrong in it is the failure of those it is for, and the others go on."""
+        """One turn; whatever goes wrong in it is the failure of those it is for, and the others go on.
+
+        When it is memory, it is tried once more with less at a time, and whoever fails then leaves nothing behind.
+        """
+        error = self._attempt(turn, *what)
+        if error is None:
+            return
+        if is_out_of_memory(error):
+            error = None  # its frames hold what was being computed
+            self._relieve()
+            for work in works:
+                work.chunk = CHUNK_SHORT
+            error = self._attempt(turn, *what)
+        if error is not None:
+            self._fail(works, error)
+
+    def _fail(self, works: Sequence[Generation | Scoring], error: Exception) -> None:
+        is_memory = is_out_of_memory(error)
+        for work in works:
+            work.fail(self._explain(error, work.most_tokens))
+            if is_memory:
+                work.release()
+
+    def _attempt(self, turn: Callable[..., None], *what: object) -> Exception | None:
         try:
             turn(*what)
         except Exception as error:
             logger.exception("a turn failed")
-            for work in works:
-                work.fail(self._explain(error))
+            return error
+        return None
+
+    def _relieve(self) -> None:
+        """Let go of what nobody computes with: caches of finished rows, and what is idle elsewhere."""
+        self._pool.clear()
+        self._spare.let_go()
+
+    @contextmanager
+    def _appending(self, caches: Sequence[Any], count: int) -> Iterator[None]:
+        """Append `count` tokens to each cache, or nothing: a pass that fails may be repeated. Raises MemoryError before one for
+        which there is too little.
+        """
+        lengths = [cache.length for cache in caches]
+        self._spare.require(lengths, count)
+        try:
+            yield
+        except Exception:
+            for cache, length in zip(caches, lengths, strict=True):
+                self._backend.shorten(cache, length)
+            raise
 
     def _read(self, generation: Generation) -> None:
         """Compute one chunk of a prompt; with the last token, the first token of each row."""
         if generation.cache is None:
             self._begin(generation)
         someone_writes = any(not other.in_prompt and not self._is_background(other) for other in self._generations)
-        kind, count = generation.next_step(CHUNK_BESIDE if someone_writes or self._is_background(generation) else CHUNK_ALONE)
+        chunk = CHUNK_BESIDE if someone_writes or self._is_background(generation) else CHUNK_ALONE
+        kind, count = generation.next_step(min(chunk, generation.chunk))
         start = generation.position
         ids = generation.ids[start : start + count]
         if kind == "prefill":
-            self._backend.prefill(generation.cache, ids)
+            with self._appending([generation.cache], count):
+                self._backend.prefill(generation.cache, ids)
             generation.advance(kind, count)
             return
-        logits = self._backend.step(generation.cache, ids[0])
+        is_last = start + 1 == len(generation.ids)
+        if is_last:  # all rows but one move out of what they have together
+            self._spare.require_rows(len(generation.rows) - 1, start + 2)
+        with self._appending([generation.cache], 1):
+            logits = self._backend.step(generation.cache, ids[0])
         generation.advance(kind, 1)
-        if generation.in_prompt:
+        if not is_last:
             return
         generation.path = self._path(generation)
         for row in generation.rows:
@@ -225,14 +290,16 @@ class Scheduler:
 
     def _write_row(self, row: Row) -> None:
         self._check_adapter(row.cache, row.generation.adapter_sha256)
-        row.take(self._backend.step(row.cache, _token(row)))
+        with self._appending([row.cache], 1):
+            row.take(self._backend.step(row.cache, _token(row)))
 
     def _write_ahead(self, row: Row) -> None:
         """One token for the only row there is, and more where its own text lets the next ones be guessed."""
         self._check_adapter(row.cache, row.generation.adapter_sha256)
-        draft, length = row.draft(), row.cache.length
+        draft, length = row.draft() if row.generation.chunk > CHUNK_SHORT else (), row.cache.length
         tokens = [_token(row), *draft]
-        logits = self._backend.step_together([row.cache] * len(tokens), tokens)
+        with self._appending([row.cache], len(tokens)):
+            logits = self._backend.step_together([row.cache] * len(tokens), tokens)
         fed = row.take_drafted(draft, logits)
         if fed < len(tokens):
             self._backend.shorten(row.cache, length + fed)
@@ -242,32 +309,41 @@ class Scheduler:
 
     def _write_together(self, rows: Sequence[Row]) -> None:
         """One token for each of many generations' rows, in one pass."""
-        lengths = [row.cache.length for row in rows]
-        try:
-            for row in rows:
-                self._check_adapter(row.cache, row.generation.adapter_sha256)
-            logits = self._backend.step_together([row.cache for row in rows], [_token(row) for row in rows])
-        except Exception:
-            # Whoever it is the fault of shall fail alone, and memory that was short for all may do for each.
-            logger.exception("a pass of %d rows failed; each goes alone", len(rows))
-            for row, length in zip(rows, lengths, strict=True):
-                self._backend.shorten(row.cache, length)
-                self._guarded((row.generation,), self._write_row, row)
+        error = self._attempt(self._pass, rows)
+        if error is None:
             return
+        # Whoever it is the fault of shall fail alone, and memory that was short for all may do for each.
+        logger.info("a pass of %d rows failed; each goes alone", len(rows))
+        if is_out_of_memory(error):
+            error = None
+            self._relieve()
+        for row in rows:
+            if row.is_live:
+                self._guarded((row.generation,), self._write_row, row)
+
+    def _pass(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._check_adapter(row.cache, row.generation.adapter_sha256)
+        with self._appending([row.cache for row in rows], 1):
+            logits = self._backend.step_together([row.cache for row in rows], [_token(row) for row in rows])
         for row, values in zip(rows, logits, strict=True):
-            self._guarded((row.generation,), row.take, values)
+            error = self._attempt(row.take, values)
+            if error is not None:
+                self._fail((row.generation,), error)
 
     def _score(self, scoring: Scoring) -> None:
         """One chunk of a prompt and its answer."""
         if scoring.cache is None:
             scoring.cache = self._backend.new_cache(scoring.adapter)
         self._check_adapter(scoring.cache, scoring.adapter_sha256)
-        ids, targets = scoring.next_step(CHUNK_BESIDE)
-        if targets:
-            scoring.take(len(ids), self._backend.log_probabilities(scoring.cache, ids, targets))
-        else:
-            self._backend.prefill(scoring.cache, ids)
-            scoring.take(len(ids), None)
+        ids, targets = scoring.next_step(min(CHUNK_BESIDE, scoring.chunk))
+        values = None
+        with self._appending([scoring.cache], len(ids)):
+            if targets:
+                values = self._backend.log_probabilities(scoring.cache, ids, targets)
+            else:
+                self._backend.prefill(scoring.cache, ids)
+        scoring.take(len(ids), values)
 
     def _keep(self, generation: Generation) -> None:
         """Keep what was computed, for the next turn of the same conversation."""
@@ -286,15 +362,12 @@ class Scheduler:
                 append(segments, "decode", len(row.fed))
                 self._pool.keep([*generation.ids, *row.fed], segments, row.cache, adapter)
 
-    def _explain(self, error: Exception) -> StudioError:
+    def _explain(self, error: Exception, tokens: int) -> StudioError:
+        """What went wrong with a piece of work of at most so many tokens."""
         if isinstance(error, StudioError):
             return error
         if is_out_of_memory(error):
-            self._pool.clear()
-            return BusyError(
-                "Memory ran out while writing. What was written is kept; use a shorter prompt or a smaller model.",
-                key="error.out_of_memory",
-            )
+            return self._spare.too_little(tokens)
         return StudioError("The model failed while writing. What was written is kept; try again.", key="error.model_failed")
 
 

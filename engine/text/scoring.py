@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import StudioError
 from engine.jobs.job import CancelToken
+from engine.text.footprint import CHUNK_ALONE
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,8 @@ class Scoring:
         self.adapter_sha256 = adapter_sha256
         self.abandoned = False
         self.cache: Any = None
+        self.chunk = CHUNK_ALONE
+        """Most tokens at once."""
         self.position = 0
         """Tokens computed so far. The last one is never computed: nothing follows it."""
         self.result: queue.SimpleQueue[tuple[float, ...] | StudioError] = queue.SimpleQueue()
@@ -42,6 +45,19 @@ class Scoring:
     def ended(self) -> bool:
         """Whether nobody waits for more of it."""
         return self.abandoned or self.cancel.cancelled or self._is_failed or self.position >= len(self.ids) - 1
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that it is made of."""
+        return len(self.ids)
+
+    def caches(self) -> list[Any]:
+        """What is computed of it."""
+        return [] if self.cache is None else [self.cache]
+
+    def release(self) -> None:
+        """Let go of what is computed of it."""
+        self.cache = None
 
     def next_step(self, chunk: int) -> tuple[list[int], list[int]]:
         """(tokens to compute, the tokens that really follow each); the second is empty while still inside the prompt."""

@@ -83,6 +83,7 @@ def test_a_look_between_two_steps_is_training() -> None:
 def test_waiting_and_the_machine_are_shown_only_while_it_lives() -> None:
     data = {"is_waiting": True, "machine": {"cpu_percent": 93.0, "memory_bytes": 6e9, "memory_total_bytes": 8e9}}
     live = live_view(run("running", data=data).snapshot, None, None, T)
+    assert live_view(run("running", data={"is_short": True}).snapshot, None, None, T)["short"] and not live["short"]
     assert live["waiting"] and live["machine"] == "machine 93 % busy, 2.0 GB free"
     over = live_view(run("interrupted", data=data).snapshot, None, None, T)
     assert not over["waiting"] and not over["machine"] and over["actions"] == ["resume"]

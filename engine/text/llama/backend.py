@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 
+from engine.device import Device
 from engine.errors import BadFileError
+from engine.memory import Arbiter, Machine
 from engine.models.adapters import BASE, LoraWeights
 from engine.text.kv import GrowingCache, GrowingLayer
 from engine.text.llama.blocks import after_attention, attend, before_attention, rope_table
@@ -205,10 +207,13 @@ def _places(caches: Sequence[LlamaCache]) -> list[int]:
     return found
 
 
-def load_llama(folder: Path, config: LlamaConfig, prepared: Path | None = None, threads: int = 1) -> LlamaBackend:
+def load_llama(
+    folder: Path, config: LlamaConfig, prepared: Path | None = None, threads: int = 1, arbiter: Arbiter | None = None
+) -> LlamaBackend:
     """Read the weights of a checked folder, and what was prepared of them in the folder `prepared`; None = float32 only.
 
-    Where nothing is prepared yet, that begins in a child process. Raises BadFileError when weights do not fit the config.
+    Where nothing is prepared yet, that begins in a child process, if the arbiter has room for one. Raises BadFileError when
+    weights do not fit the config.
     """
     try:
         weights = read_weights(folder, config)
@@ -221,7 +226,12 @@ def load_llama(folder: Path, config: LlamaConfig, prepared: Path | None = None, 
         forms = _prepared_forms(weights, config, folder, prepared)
         if forms is None:
             preparing = Preparing(
-                folder, prepared, threads, lambda: backend.adopt(_prepared_forms(weights, config, folder, prepared) or [])
+                folder,
+                prepared,
+                threads,
+                lambda: backend.adopt(_prepared_forms(weights, config, folder, prepared) or []),
+                need_bytes=weights.nbytes,
+                arbiter=arbiter or Machine(Device("cpu", "float32", threads)),
             )
             backend.preparing = preparing
         else:

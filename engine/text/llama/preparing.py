@@ -1,6 +1,7 @@
 """The child process that prepares a model's packed forms while the model already writes.
 
-Knows processes and threads; knows no tensors.
+It is counted by the arbiter like every process that takes memory, and ended when something else needs its place: it can be done
+another time. Knows processes and threads; knows no tensors.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from engine.errors import BusyError
-from engine.jobs.process import Child, attach, start_child
+from engine.errors import BusyError, NoMemoryError
+from engine.jobs.process import Child, attach, resident_bytes, start_child
+from engine.memory import Arbiter
 
 MODULE: Final = "engine.text.llama.prepare"
 JOB: Final = "job"
 DELAY_S: Final = 10.0
 """Before it begins, so that a first answer has the machine to itself."""
+PROCESS_BYTES: Final = 800_000_000
+"""Python with torch, its compiler, and the compiler that this starts, without a model."""
+PACKED_SHARE: Final = 0.2
+"""Of the float32 weights: the packed ones beside them."""
 _POLL_S: Final = 0.2
 
 logger = logging.getLogger(__name__)
@@ -49,13 +55,33 @@ def prepare_in_child(folder: Path, prepared: Path, threads: int, closing: thread
 class Preparing:
     """A loaded model's preparing, in the background."""
 
-    def __init__(self, folder: Path, prepared: Path, threads: int, on_done: Callable[[], None]) -> None:
-        """Start it soon. `on_done` is called in another thread when it has ended well."""
+    def __init__(
+        self,
+        folder: Path,
+        prepared: Path,
+        threads: int,
+        on_done: Callable[[], None],
+        *,
+        need_bytes: int,
+        arbiter: Arbiter,
+    ) -> None:
+        """Start it soon. `on_done` is called in another thread when it has ended well. `need_bytes`: of the float32 weights.
+
+        Without memory for it the model stays in float32 until it is loaded again.
+        """
         self._closing = threading.Event()
+        takes = PROCESS_BYTES + round(need_bytes * (1 + PACKED_SHARE))
+
+        def prepare() -> bool:
+            with arbiter.child(folder.name, takes, lambda: resident_bytes(prepared / JOB), give_way=self.close):
+                return prepare_in_child(folder, prepared, threads, self._closing)
 
         def run() -> None:
-            if not self._closing.wait(DELAY_S) and prepare_in_child(folder, prepared, threads, self._closing):
-                on_done()
+            try:
+                if not self._closing.wait(DELAY_S) and prepare():
+                    on_done()
+            except NoMemoryError as error:
+                logger.info("not prepared: %s", error)
 
         self._thread = threading.Thread(target=run, name="preparing", daemon=True)
         self._thread.start()

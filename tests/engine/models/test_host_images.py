@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 
-import engine.models.host as host_module
 from engine.device import Memory
 from engine.errors import BadFileError, NoModelError
 from engine.image.model import ImageRequest
-from engine.image.placement import SLICED_WORK_BYTES
+from engine.image.pipelines import PipelineModel
+from engine.image.placement import work_bytes
 from engine.jobs.job import CancelToken
 from engine.models.catalog import ModelSpec
-from engine.models.host import HostedWords, ModelHost
+from engine.models.host import ModelHost
+from engine.models.loading import HostedWords
 from engine.models.pipeline_folder import STICKER_FILES
 from engine.models.store import ModelStore
 from tests.engine.image.tiny import Words, write_model
 from tests.engine.image.tiny_pipelines import write_stable_diffusion
 from tests.tiny import CPU, make_model, tiny_spec
+
+SLICED = work_bytes(4, slices=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +39,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def make_host(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelHost]:
-    def build(limit_bytes: int | None = None) -> ModelHost:
+    def build(limit_bytes: int | None = None, free_bytes: int = 64 * 10**9) -> ModelHost:
         specs = {
             "sticker": ModelSpec("sticker", "Sticker", "image", "sticker", "assets:models/sticker"),
             "pipeline": ModelSpec("pipeline", "Pipeline", "image", "sd", f"local:{folders['pipeline']}"),
             "text": tiny_spec(folders["text"], "text"),
         }
         store = ModelStore(tmp_path, folders["sticker"].parent.parent)
-        return ModelHost(store, specs.__getitem__, CPU, limit_bytes)
+        machine = Memory(64 * 10**9, free_bytes)
+        return ModelHost(store, specs.__getitem__, CPU, limit_bytes, measure=lambda device: machine)
 
     @contextmanager
     def words(host: ModelHost) -> Any:
@@ -74,7 +78,7 @@ def test_a_model_is_loaded_in_the_background_before_it_is_wanted(make_host: Call
 
 
 def test_a_model_that_writes_makes_room_for_one_that_draws(make_host: Callable[..., ModelHost]) -> None:
-    host = make_host(SLICED_WORK_BYTES + 600_000)
+    host = make_host(SLICED + 600_000)
     with host.use("text"):
         assert [row.id for row in host.loaded()] == ["text"]
     with host.use_image("pipeline"):
@@ -82,19 +86,16 @@ def test_a_model_that_writes_makes_room_for_one_that_draws(make_host: Callable[.
 
 
 def test_what_does_not_fit_is_refused_with_both_figures(make_host: Callable[..., ModelHost]) -> None:
-    host = make_host(SLICED_WORK_BYTES)
-    with pytest.raises(NoModelError, match="needs 900 MB of memory, have 900 MB"), host.use_image("pipeline"):
+    host = make_host(SLICED)
+    with pytest.raises(NoModelError, match="needs 1.8 GB of memory, have 1.8 GB"), host.use_image("pipeline"):
         pass
     assert host.loaded() == ()
 
 
-def test_little_free_memory_means_slices(make_host: Callable[..., ModelHost], monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[bool] = []
-    place = host_module.place
-    monkeypatch.setattr(host_module, "place", lambda *given: made.append(place(*given).slices) or place(*given))
-    monkeypatch.setattr(host_module, "memory", lambda device: Memory(2 * 10**9, 10**9))
-    with make_host().use_image("pipeline"):
-        assert made == [True, True]
+@pytest.mark.parametrize(("free_bytes", "slices"), [(2 * 10**9, True), (6 * 10**9, False)])
+def test_little_free_memory_means_slices(make_host: Callable[..., ModelHost], free_bytes: int, slices: bool) -> None:
+    with make_host(free_bytes=free_bytes).use_image("pipeline") as model:
+        assert isinstance(model, PipelineModel) and model._placement.slices is slices
 
 
 def test_another_task_and_a_missing_or_damaged_model_are_one_sentence(

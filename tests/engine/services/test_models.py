@@ -45,6 +45,9 @@ class FakeHost:
     def loaded(self) -> tuple[ModelSpec, ...]:
         return tuple(self.models)
 
+    def need_bytes(self, spec: ModelSpec) -> int:
+        return spec.memory_on("cpu")
+
     def unload(self, model_id: str) -> None:
         self.models = [model for model in self.models if model.id != model_id]
 

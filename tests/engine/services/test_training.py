@@ -305,15 +305,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert studio.training.runs(OWNER) == ()
 
 
-def test_a_model_that_does_not_fit_is_a_reason(studio: TrainingStudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    import engine.services.training_plan as plan_module
-
-    small = plan_module.memory(plan_module.Device("cpu", "float32", 1))
-    monkeypatch.setattr(plan_module, "memory", lambda device: replace(small, available_bytes=1_000_000))
-    plan = studio.training.plan(OWNER, OWNER, TrainOptions(dataset=studio.dataset().id))
-    assert [reason.key for reason in plan.reasons] == ["error.train_memory"] and plan.estimate is not None
-    with pytest.raises(NoModelError):
-        studio.train()
+def test_a_model_that_does_not_fit_is_a_reason(tmp_path: Path) -> None:
+    with training_studio(tmp_path, most_bytes=lambda: 1_000_000) as studio:
+        plan = studio.training.plan(OWNER, OWNER, TrainOptions(dataset=studio.dataset().id))
+        assert [reason.key for reason in plan.reasons] == ["error.train_memory"] and plan.estimate is not None
+        with pytest.raises(NoModelError):
+            studio.train()
 
 
 def test_runs_are_their_owners(studio: TrainingStudio) -> None:

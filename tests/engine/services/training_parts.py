@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from engine.device import Device
 from engine.jobs.job import JobSnapshot
 from engine.jobs.process import attach
 from engine.jobs.runner import JobContext, JobRunner
+from engine.memory import Arbiter, Machine
 from engine.models.catalog import ModelSpec
 from engine.models.store import ModelStore
 from engine.services.datasets import DatasetService
@@ -132,7 +133,14 @@ class TrainingStudio:
 
 
 @contextmanager
-def training_studio(folder: Path, *, module: str = MODULE, model: Path | None = None) -> Iterator[TrainingStudio]:
+def training_studio(
+    folder: Path,
+    *,
+    module: str = MODULE,
+    model: Path | None = None,
+    arbiter: Arbiter | None = None,
+    most_bytes: Callable[[], int] | None = None,
+) -> Iterator[TrainingStudio]:
     """Open the services on a folder as a start does, and close them as Ctrl-C does."""
     model = model or (folder / "model" if (folder / "model").exists() else write_model(folder / "model"))
     database = open_database(f"sqlite:///{folder / 'tastemaker.db'}")
@@ -149,9 +157,11 @@ def training_studio(folder: Path, *, module: str = MODULE, model: Path | None = 
         device=CPU,
         model_dir=lambda owner_id, model_id: model,
         people_work=lambda: runner.idle_s("interactive") < 0.1,
+        arbiter=arbiter or Machine(CPU),
         module=module,
     )
-    training = TrainingService(runner, Planner(PlanParts(database, datasets, models, store, CPU)), parts)
+    plan_parts = PlanParts(database, datasets, models, store, CPU, most_bytes or (lambda: 10**12))
+    training = TrainingService(runner, Planner(plan_parts), parts)
     try:
         training.take_up()
         yield TrainingStudio(folder, database, runner, JobsService(database, runner), training)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import BadFileError, BusyError, NoModelError
 from engine.models.catalog import ModelSpec
-from engine.models.host import WORK_BYTES, ModelHost
+from engine.models.host import ModelHost
 from engine.models.store import ModelStore
 from engine.text.encoder import MAX_TOKENS, TextEncoder
 from tests.tiny import CPU, make_tokenizer, tiny_spec
@@ -96,7 +96,7 @@ def test_damaged_folders_are_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_the_host_keeps_counts_and_evicts_it(folder: Path, tmp_path: Path) -> None:
     specs = {"bert": spec_of(folder), "gone": spec_of(tmp_path / "gone"), "tiny": tiny_spec(folder)}
-    host = ModelHost(ModelStore(tmp_path), lambda model_id: specs[model_id], CPU, WORK_BYTES + 200_000)
+    host = ModelHost(ModelStore(tmp_path), lambda model_id: specs[model_id], CPU, 10**9)
     with host.use_encoder("bert") as one, host.use_encoder("bert") as two:
         assert one is two and one.encode(["hello"]).shape == (1, 32)
     row = host.loaded()[0]
@@ -109,3 +109,26 @@ def test_the_host_keeps_counts_and_evicts_it(folder: Path, tmp_path: Path) -> No
         pass
     assert host.unload("bert") and host.loaded() == ()
     host.close()
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_texts_are_encoded_one_at_a_time_when_memory_runs_out(folder: Path, failures: int) -> None:
+    asked: list[int] = []
+    encoder = TextEncoder(spec_of(folder), folder, lambda: asked.append(1))
+    texts = ["hello", "world", "fox"]
+    whole, rows, forward = encoder.states(texts, 8), list[int](), encoder._forward
+
+    def short(ids: torch.Tensor) -> torch.Tensor:
+        rows.append(len(ids))
+        if len(rows) <= failures:
+            raise MemoryError
+        return forward(ids)
+
+    encoder._forward = short  # type: ignore[method-assign]
+    if failures == 1:
+        assert torch.equal(encoder.states(texts, 8, together=True), whole) and set(rows[1:]) == {1}
+    else:
+        with pytest.raises(BusyError, match="Memory ran out while texts were read"):
+            encoder.states(texts, 8, together=True)
+    assert asked == [1] and torch.equal(encoder.states(texts, 8), whole)
+    encoder.close()

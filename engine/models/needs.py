@@ -1,0 +1,101 @@
+"""What a model will take of memory, before it is loaded: from the headers of its weights and its config.
+
+Weights of 16 bit become float32 on a CPU, twice their size on the disk. Knows folders and bytes; loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from engine.device import Device
+from engine.image.placement import Placement, place
+from engine.models.catalog import ModelSpec
+from engine.models.folder import context_length, read_json, read_weights
+from engine.models.ledger import Place
+from engine.models.pipeline_folder import STICKER_FAMILY, PipelineFacts, inspect_pipeline, inspect_sticker
+from engine.text.footprint import CONVERSATION_TOKENS, footprint
+
+FLOAT32_BYTES: Final = 4
+CACHE_LIMIT_BYTES: Final[Mapping[str, int]] = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
+"""Most memory for caches of finished rows, so that a next turn starts at once. They may have less."""
+TOKENIZER_BYTES: Final = 25
+"""For each byte of tokenizer.json: its tokens, pairs and tables."""
+ENCODER_WORK_BYTES: Final = 60_000_000
+"""Of the longest texts that an encoder takes."""
+STICKER_WORK_BYTES: Final = 150_000_000
+"""Of a picture of 512 pixels; larger ones are enlarged in tiles where memory is short."""
+PACKED: Final = "*/packed.safetensors"
+"""Weights of 4 bit that are kept beside those in float32 (engine/text/llama/forms.py), in the folder of prepared forms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that a model takes."""
+
+    held_bytes: int
+    """Weights, in every form in which they are held."""
+    work_bytes: int = 0
+    """The least that it must have beside them to do its work."""
+    cache_bytes: int = 0
+    """For what it may keep to be faster the next time: the one part that can be less."""
+    place: Place = "device"
+    placement: Placement | None = None
+    """Of an image pipeline: where its parts go."""
+
+    @property
+    def least_bytes(self) -> int:
+        """Without which it is not loaded."""
+        return self.held_bytes + self.work_bytes
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes at its most, while nobody asks for a longer conversation or a larger picture."""
+        return self.least_bytes + self.cache_bytes
+
+    def within(self, have_bytes: int) -> Need:
+        """The same with caches that fit into `have_bytes`."""
+        return replace(self, cache_bytes=max(0, min(self.cache_bytes, have_bytes - self.least_bytes)))
+
+
+def need_of(spec: ModelSpec, folder: Path, device: Device, prepared: Path, have_bytes: int) -> Need:
+    """What the model in `folder` takes on the device; how an image pipeline is placed follows from `have_bytes`.
+
+    Raises BadFileError for a damaged folder.
+    """
+    width = FLOAT32_BYTES if device.dtype == "float32" else 2
+    if spec.task == "embedding":
+        # It computes on the CPU whatever the device is.
+        weights = read_weights(folder).parameters * FLOAT32_BYTES
+        return Need(weights, ENCODER_WORK_BYTES + _tokenizer_bytes(folder), place="main")
+    if spec.task == "text":
+        return text_need(folder, device, prepared, spec.context_length)
+    if spec.family == STICKER_FAMILY:
+        facts = inspect_sticker(folder)
+        examples = (folder / "examples.safetensors").stat().st_size
+        return Need(facts.parameters * FLOAT32_BYTES + examples, STICKER_WORK_BYTES)
+    return pipeline_need(inspect_pipeline(folder), width, device, have_bytes)
+
+
+def text_need(folder: Path, device: Device, prepared: Path, context: int = 0) -> Need:
+    """Of a causal language model: weights, the packed ones beside them where there are, one conversation, and caches."""
+    width = FLOAT32_BYTES if device.dtype == "float32" else 2
+    config = read_json(folder / "config.json")
+    weights = read_weights(folder).parameters * width
+    packed = max((path.stat().st_size for path in prepared.glob(PACKED)), default=0) if device.kind == "cpu" else 0
+    tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
+    work = footprint(config, width).work_bytes(tokens) + _tokenizer_bytes(folder)
+    return Need(weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
+
+
+def pipeline_need(facts: PipelineFacts, width: int, device: Device, have_bytes: int) -> Need:
+    """Of a diffusers pipeline in its fastest placement that fits."""
+    placed = place({name: count * width for name, count in facts.parts.items()}, have_bytes, device.kind, width)
+    return Need(placed.held_bytes, placed.need_bytes - placed.held_bytes, placement=placed)
+
+
+def _tokenizer_bytes(folder: Path) -> int:
+    path = folder / "tokenizer.json"
+    return path.stat().st_size * TOKENIZER_BYTES if path.is_file() else 0
