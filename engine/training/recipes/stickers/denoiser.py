@@ -33,8 +33,10 @@ NO_EXAMPLES: Final = 0.1
 CHINESE: Final = 0.25
 HINTS: Final = (0.3, 0.1, 0.1, 0.1)
 """How much of each example an untrained transformer takes for a part of the picture: it uses them from the first step on."""
-STRUCTURE: Final = 0.4
-"""Mean of the logit of the noise's share: above 0, more is learned about what is where than about fine detail."""
+STRUCTURE: Final = (0.4, -0.6)
+"""Mean of the logit of the noise's share, at the beginning and at the end: above 0, more is learned about what is where than about
+fine detail, which tells styles apart and is worth learning once the rest is known.
+"""
 AVERAGE: Final = 0.9995
 SEEN: Final = 0.5
 """Share of a picture's tokens that the blocks between the first and the last one see."""
@@ -160,7 +162,8 @@ class DenoiserTraining:
             for optimizer in self._optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            losses.append(self._step(is_whole=done >= WHOLE_AFTER))
+            first, last = STRUCTURE
+            losses.append(self._step(is_whole=done >= WHOLE_AFTER, structure=first + (last - first) * min(1.0, done)))
             if len(losses) >= 100:
                 speed = (self.samples - before) / (time.monotonic() - started_s)
                 mean = round(sum(losses) / len(losses), 4)
@@ -201,11 +204,11 @@ class DenoiserTraining:
             torch.manual_seed(self.samples)
         self.average.load_state_dict(self._model.state_dict())
 
-    def _step(self, *, is_whole: bool) -> float:
+    def _step(self, *, is_whole: bool, structure: float) -> float:
         rows = torch.multinomial(self._prepared.weights, self._size.batch, replacement=True)
         clean = self._latents[rows].float()
         tokens, pooled = self._said(rows)
-        sigma = torch.sigmoid(torch.randn(len(rows)) + STRUCTURE).to(clean.device)
+        sigma = torch.sigmoid(torch.randn(len(rows)) + structure).to(clean.device)
         noise = torch.randn(clean.shape).to(clean.device)
         count = clean.shape[2] * clean.shape[3]
         seen = None if is_whole else torch.rand(len(rows), count).argsort(1)[:, : int(SEEN * count)].to(clean.device)
