@@ -34,8 +34,8 @@ CHINESE: Final = 0.25
 HINTS: Final = (0.3, 0.1, 0.1, 0.1)
 """How much of each example an untrained transformer takes for a part of the picture: it uses them from the first step on."""
 STRUCTURE: Final = (0.4, -0.6)
-"""Mean of the logit of the noise's share, at the beginning and at the end: above 0, more is learned about what is where than about
-fine detail, which tells styles apart and is worth learning once the rest is known.
+"""Mean of the logit of the noise's share, at the beginning and at the end: above 0, more is learned about what is where than
+about fine detail, which tells styles apart and is worth learning once the rest is known.
 """
 AVERAGE: Final = 0.9995
 SEEN: Final = 0.5
