@@ -96,8 +96,12 @@ class ModelService:
         self._failures: dict[str, JobSnapshot] = {}
         self._lock = threading.Lock()
 
-    def cards(self, owner_id: str = LOCAL_OWNER) -> tuple[ModelCard, ...]:
-        """Every model with its state on this machine: the catalogue's order, then what the owner added."""
+    def cards(self, owner_id: str = LOCAL_OWNER, *, counted: bool = True) -> tuple[ModelCard, ...]:
+        """Every model with its state on this machine: the catalogue's order, then what the owner added.
+
+        `counted`: with the memory of installed ones as the host counts it, from their files; else the catalogue's figure, for
+        whoever asks every second and shows none.
+        """
         machine = self.hardware()
         in_memory = {model.id for model in self._host.loaded()}
         defaults = {task: self.default(task, owner_id) for task in _STARTERS}
@@ -110,10 +114,14 @@ class ModelService:
                 is_loaded=spec.id in in_memory,
                 job=self._download(spec.id),
                 failure=self._failures.get(spec.id),
-                need_bytes=self._need_bytes(spec),
+                need_bytes=self._need_bytes(spec) if counted else None,
             )
             for spec in self._models.specs(owner_id)
         )
+
+    def names(self, owner_id: str = LOCAL_OWNER) -> dict[str, str]:
+        """What models are called, by id."""
+        return {spec.id: spec.name for spec in self._models.specs(owner_id)}
 
     def specs(self, owner_id: str = LOCAL_OWNER) -> tuple[ModelSpec, ...]:
         """Every model as the catalogue says it."""

@@ -54,7 +54,7 @@ def status_view(studio: Studio, owner_id: str, t: Translator) -> dict[str, Any]:
     `model` and `models` are those that write; `drawing` has the same of those that draw.
     """
     jobs = studio.jobs.active(owner_id)
-    cards = studio.models.cards()
+    cards = studio.models.cards(counted=False)
     in_use = next((card for card in cards if card.task == "text" and card.is_default), None)
     views = [
         {

@@ -170,8 +170,7 @@ class ArenaPage:
         return history_view(self.studio.adapters.history(owner_id)[:HISTORY_SHOWN], versions, self.t)
 
     def _versions(self, owner_id: str) -> Versions:
-        names = {card.id: card.name for card in self.studio.models.cards(owner_id)}
-        return Versions(self.studio.adapters.names(owner_id), names, self.t)
+        return Versions(self.studio.adapters.names(owner_id), self.studio.models.names(owner_id), self.t)
 
 
 def error_text(job: JobSnapshot, language: str) -> str | None:

@@ -114,7 +114,7 @@ class ModelsPage:
     def measure(self, owner_id: str, action: Action) -> View:
         """Let the model that writes answer once, and say how fast it was."""
         speed = self.studio.speed.measure(owner_id)
-        names = {card.id: card.name for card in self.studio.models.cards(owner_id)}
+        names = self.studio.models.names(owner_id)
         key = f"models.form.{speed.form}"
         form = self.t(key)
         said = {

@@ -93,7 +93,7 @@ class WritePage(JobPage):
 
     def _names(self, owner_id: str) -> dict[str, str]:
         """What models and adapters are called, by id."""
-        return {**self.studio.adapters.names(owner_id), **{card.id: card.name for card in self.studio.models.cards()}}
+        return {**self.studio.adapters.names(owner_id), **self.studio.models.names(owner_id)}
 
     def do_lineage(self, owner_id: str, action: Action) -> dict[str, Any]:
         """Where an answer comes from: adapter, training, dataset, single ratings."""

@@ -16,31 +16,14 @@ from engine.image.placement import Placement, work_bytes
 from engine.image.sticker import StickerModel
 from engine.image.upscaler import StickerUpscaler, enlarge, enlarge_bytes
 from engine.jobs.job import CancelToken
-from engine.memory import Machine
 from engine.models.pipeline_folder import inspect_pipeline
 from tests.engine.image.tiny import Words, write_model
 from tests.engine.image.tiny_pipelines import write_stable_diffusion
+from tests.engine.room import Room
 from tests.tiny import CPU
 
 WHOLE = Placement("whole", False, 0, 0)
 FOX = ImageRequest("a fox", width=64, height=64, steps=2)
-
-
-class Room:
-    """An arbiter with so much that is free, more once idle things were let go of."""
-
-    def __init__(self, free_bytes: int = 10**12, idle_bytes: int = 0) -> None:
-        self.free, self.idle, self.asked = free_bytes, idle_bytes, 0
-
-    def free_bytes(self) -> int:
-        return self.free
-
-    def let_go(self) -> int:
-        self.asked += 1
-        self.free, self.idle = self.free + self.idle, 0
-        return self.free
-
-    child = Machine(CPU).child
 
 
 @pytest.fixture(scope="module")

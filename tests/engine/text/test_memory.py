@@ -21,6 +21,7 @@ from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel, _backend
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.spare import CHUNK_SHORT
+from tests.engine.room import Room
 from tests.tiny import CPU, make_model, tiny_spec
 
 OUT = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3 GB")
@@ -68,23 +69,6 @@ class Short:
         if len(caches) > self.most_rows:
             raise OUT
         return logits
-
-
-class Room:
-    """An arbiter with so much that is free, more once idle things were let go of."""
-
-    def __init__(self, free_bytes: int = 10**12, idle_bytes: int = 0) -> None:
-        self.free, self.idle, self.asked = free_bytes, idle_bytes, 0
-
-    def free_bytes(self) -> int:
-        return self.free
-
-    def let_go(self) -> int:
-        self.asked += 1
-        self.free, self.idle = self.free + self.idle, 0
-        return self.free
-
-    child = Machine(CPU).child
 
 
 Load = Callable[..., tuple[LocalTextModel, Short, Room]]
