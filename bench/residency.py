@@ -4,7 +4,7 @@
 
 Counts this process's own pages (RssAnon): files that are only mapped can be dropped by the system at any time. The model is
 loaded with its packed forms, or without (--plain); caches of finished rows are filled to their bound; then one conversation of so
-many tokens is read, and the highest figure counts. Knows Linux's /proc.
+many tokens is read, an answer is scored, and the highest figure counts. Knows Linux's /proc.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ def measure(*, plain: bool, context: int, cache_bytes: int) -> dict[str, int]:
     try:
         free_memory(device)
         loaded = own_bytes() - before
-        for number in range(1 + cache_bytes // (10 * 2**20)):  # a cache of 200 tokens has 11 MB
+        for number in range(1 + cache_bytes // (5 * 2**20)):  # a cache of 200 tokens has at least 6 MB
             read(model, 200, number)
         with Highest() as highest:
             read(model, context, -1)
+            model.score((Message("user", WORDS),), " ".join([WORDS] * (context // WORDS_TOKENS // 2)))
         counted = model.size_bytes
     finally:
         model.close()

@@ -3,7 +3,7 @@
     python -m bench.text_quality [--tokens 20480]
 
 The text is the English half of the summary evaluation set, in windows of 256 tokens. Float32 reads each window at once, as it
-reads prompts; the packed forms read it token by token, as they write. Also how often both find the same token the likeliest.
+reads prompts; the faster form reads it token by token, as it writes. Also how often both find the same token the likeliest.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def read(backend: LlamaBackend, window: list[int]) -> torch.Tensor:
     """Log-probabilities [WINDOW - 1, vocabulary] in float32, all tokens in one pass."""
     with torch.inference_mode():
         cache = backend.new_cache(None, {"dtype": FLOAT32})
-        return apply(backend._loaded.head, backend._read(cache, window[:-1])).log_softmax(-1)
+        plain = backend.float32()
+        return apply(plain.weights.head, plain._read(cache, window[:-1])).log_softmax(-1)
 
 
 def write(backend: LlamaBackend, form: str, windows: list[list[int]]) -> list[torch.Tensor]:
@@ -59,7 +60,7 @@ def main() -> None:
     text = "\n\n".join(example.text for example in (*examples("dev", "en"), *examples("test", "en")))
     ids = ChatFormat(folder).tokenizer.encode(text).ids[: asked.tokens]
     windows = [ids[first : first + WINDOW] for first in range(0, len(ids) - WINDOW + 1, WINDOW)]
-    forms = [name for name in backend._forms if name != FLOAT32]
+    forms = [backend.new_cache().form.name]
     losses = dict.fromkeys([FLOAT32, *forms], 0.0)
     seconds, agreed, count = dict.fromkeys(forms, 0.0), dict.fromkeys(forms, 0), 0
     for first in range(0, len(windows), ROWS):

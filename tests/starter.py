@@ -16,7 +16,7 @@ from engine.jobs.job import CancelToken
 from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, load_catalog
 from engine.models.fetch import fetch
 from engine.models.store import ModelStore
-from engine.text.llama.forms import read_facts
+from engine.text.llama.prepared import read_facts
 from engine.text.llama.preparing import prepare_in_child
 from engine.text.local import LocalTextModel, load_local
 

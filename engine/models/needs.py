@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.device import Device
 from engine.image.placement import Placement, place
@@ -16,7 +16,7 @@ from engine.models.catalog import ModelSpec
 from engine.models.folder import context_length, read_json, read_weights
 from engine.models.ledger import Place
 from engine.models.pipeline_folder import STICKER_FAMILY, PipelineFacts, inspect_pipeline, inspect_sticker
-from engine.text.footprint import CONVERSATION_TOKENS, footprint
+from engine.text.footprint import CONVERSATION_TOKENS, Footprint, footprint
 
 FLOAT32_BYTES: Final = 4
 CACHE_LIMIT_BYTES: Final[Mapping[str, int]] = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
@@ -28,7 +28,11 @@ ENCODER_WORK_BYTES: Final = 60_000_000
 STICKER_WORK_BYTES: Final = 150_000_000
 """Of a picture of 512 pixels; larger ones are enlarged in tiles where memory is short."""
 PACKED: Final = "*/packed.safetensors"
-"""Weights of 4 bit that are kept beside those in float32 (engine/text/llama/forms.py), in the folder of prepared forms."""
+"""Weights of 4 or 8 bit in the folder of prepared forms (engine/text/llama/prepared.py): beside those in float32, or instead."""
+NATIVE: Final = "*/step.so"
+"""What computes with them alone, where it is there."""
+NATIVE_KEPT_BYTES: Final = 2
+"""For each number that it keeps of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,21 @@ def text_need(folder: Path, device: Device, prepared: Path, context: int = 0) ->
     weights = read_weights(folder).parameters * width
     packed = max((path.stat().st_size for path in prepared.glob(PACKED)), default=0) if device.kind == "cpu" else 0
     tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
-    work = footprint(config, width).work_bytes(tokens) + _tokenizer_bytes(folder)
-    return Need(weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
+    work = text_footprint(config, device, prepared).work_bytes(tokens) + _tokenizer_bytes(folder)
+    held = packed if packed and has_native(prepared) else weights + packed
+    return Need(held, work, CACHE_LIMIT_BYTES[device.kind])
+
+
+def text_footprint(config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:
+    """Of a causal language model's conversations, in the form in which it will be loaded."""
+    width = FLOAT32_BYTES if device.dtype == "float32" else 2
+    is_native = device.kind == "cpu" and prepared is not None and has_native(prepared)
+    return footprint(config, width, NATIVE_KEPT_BYTES if is_native else width)
+
+
+def has_native(prepared: Path) -> bool:
+    """Whether a model can do without its float32 weights."""
+    return any(prepared.glob(NATIVE))
 
 
 def pipeline_need(facts: PipelineFacts, width: int, device: Device, have_bytes: int) -> Need:

@@ -38,7 +38,7 @@ class Speed:
     read_tokens_per_s: float
     write_tokens_per_s: float
     form: str
-    """The arithmetic of the answer, as its path says: "float32", "int4", "int4, compiled", "bfloat16", …; "" for servers."""
+    """The arithmetic of the answer, as its path says: "float32", "int4", "int4, native", "bfloat16", …; "" for servers."""
 
 
 class SpeedService:

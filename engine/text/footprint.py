@@ -58,8 +58,10 @@ def rooms(tokens: int) -> int:
     return -(-tokens // ROOM_TOKENS) * ROOM_TOKENS
 
 
-def footprint(config: Mapping[str, Any], width: int) -> Footprint:
-    """The footprint of the model that a config.json describes, with numbers of `width` bytes (4 or 2)."""
+def footprint(config: Mapping[str, Any], width: int, kept_width: int | None = None) -> Footprint:
+    """The footprint of the model that a config.json describes, with numbers of `width` bytes (4 or 2), and keys and values of
+    `kept_width` (None: the same).
+    """
     inner = config.get("text_config")
     config = inner if isinstance(inner, Mapping) else config
     hidden = _size(config, ("hidden_size", "n_embd", "d_model"), 1024)
@@ -70,7 +72,7 @@ def footprint(config: Mapping[str, Any], width: int) -> Footprint:
     feed_forward = _size(config, ("intermediate_size", "n_inner", "ffn_dim"), 4 * hidden)
     positions = _size(config, ("max_position_embeddings", "n_positions"), 0)
     return Footprint(
-        token_bytes=2 * layers * kv_heads * head_dim * width,
+        token_bytes=2 * layers * kv_heads * head_dim * (kept_width or width),
         row_bytes=(6 * hidden + 4 * feed_forward) * width,
         score_bytes=heads * width,
         logits_bytes=_size(config, ("vocab_size",), 50_000) * 4,

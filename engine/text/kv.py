@@ -6,48 +6,63 @@ in place, the others move out then. Knows tensors; knows no tokens, rows or mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
 
 from engine.text.footprint import rooms
 
+GRAIN = 16
+"""Rooms are copied in steps of so many tokens: a backend may lay that many keys among each other."""
 
-class _Room:
-    """Space for keys and values [1, heads, capacity, width], filled up to `filled` by whichever sharer came first."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, capacity: int) -> None:
-        self.capacity = capacity
+class Room:
+    """Space for keys and values [layers, heads, capacity, width], filled up to `filled` by whichever sharer came first."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Take these tensors, with nothing in them yet."""
+        self.capacity = keys.shape[2]
         self.filled = 0
-        self.keys = keys.new_empty((*keys.shape[:2], capacity, keys.shape[3]))
-        self.values = values.new_empty((*values.shape[:2], capacity, values.shape[3]))
+        self.keys = keys
+        self.values = values
 
 
 class GrowingLayer:
-    """One attention layer's keys and values; the first `length` tokens of its room are its own."""
+    """One attention layer's keys and values, or those of several together; the first `length` tokens of its room are its own."""
 
-    def __init__(self, room: _Room | None = None, length: int = 0) -> None:
+    def __init__(self, room: Room | None = None, length: int = 0) -> None:
         self.room = room
         self.length = length
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Append [1, heads, tokens, width] each; return all keys and values, as views."""
-        end = self.length + keys.shape[-2]
+        start = self.length
+
+        def empty(capacity: int) -> Room:
+            return Room(*(like.new_empty((*like.shape[:2], capacity, like.shape[3])) for like in (keys, values)))
+
+        room = self.extend(keys.shape[-2], empty)
+        room.keys[:, :, start : self.length] = keys
+        room.values[:, :, start : self.length] = values
+        return room.keys[:, :, : self.length], room.values[:, :, : self.length]
+
+    def extend(self, count: int, empty: Callable[[int], Room]) -> Room:
+        """Make place for `count` more tokens, which the caller fills in. `empty` makes a room of that capacity."""
+        end = self.length + count
         # By the number of tokens alone, so that the memory layout, and with it the choice of kernels, is always the same.
         capacity = rooms(end)
         room = self.room
         if room is None or room.capacity != capacity or room.filled != self.length:
-            fresh = _Room(keys, values, capacity)
+            fresh = empty(capacity)
             if room is not None:
-                fresh.keys[:, :, : self.length] = room.keys[:, :, : self.length]
-                fresh.values[:, :, : self.length] = room.values[:, :, : self.length]
+                kept = min(room.capacity, capacity, -(-self.length // GRAIN) * GRAIN)
+                fresh.keys[:, :, :kept] = room.keys[:, :, :kept]
+                fresh.values[:, :, :kept] = room.values[:, :, :kept]
             room = fresh
-        room.keys[:, :, self.length : end] = keys
-        room.values[:, :, self.length : end] = values
         room.filled = end
         self.room, self.length = room, end
-        return room.keys[:, :, :end], room.values[:, :, :end]
+        return room
 
     def shorten(self, length: int) -> None:
         """Forget the tokens behind the first `length`; their place is free again when they were the last ones of the room."""

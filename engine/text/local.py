@@ -19,10 +19,10 @@ from engine.models.adapters import AdapterRef, sha256_of
 from engine.models.catalog import ModelSpec
 from engine.models.folder import context_length as config_context_length
 from engine.models.folder import inspect_folder, read_json
-from engine.models.needs import CACHE_LIMIT_BYTES, FLOAT32_BYTES
+from engine.models.needs import CACHE_LIMIT_BYTES, text_footprint
 from engine.text.backend import TextBackend
 from engine.text.chat import ChatFormat
-from engine.text.footprint import UNKNOWN, Footprint, footprint
+from engine.text.footprint import UNKNOWN, Footprint
 from engine.text.generation import Generation
 from engine.text.lora import AdapterPool, LoadedAdapter
 from engine.text.model import GenerateRequest, Message, Scored, TextEvent
@@ -210,7 +210,7 @@ def load_local(
         backend,
         device=device,
         context_length=min(context, MAX_CONTEXT),
-        footprint=footprint(config, FLOAT32_BYTES if device.dtype == "float32" else 2),
+        footprint=text_footprint(config, device, prepared),
         arbiter=arbiter,
         cache_bytes=cache_bytes,
     )

@@ -39,11 +39,6 @@ class LowRank:
         """Memory of both."""
         return int(self.down.nbytes + self.up.nbytes)
 
-    def at_least(self, rank: int) -> LowRank:
-        """The same with so high a rank: filled up with zeros where it is lower."""
-        lack = rank - len(self.down)
-        return self if lack <= 0 else LowRank(F.pad(self.down, (0, 0, 0, lack)), F.pad(self.up, (0, 0, 0, lack)))
-
     def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
         """Add the term of x [rows, in] to y [rows, out], in place."""
         y.addmm_(F.linear(x, self.down), self.up)

@@ -1,7 +1,7 @@
-"""Brings a model into the packed forms, once: a child process of low priority, while the model already writes in float32.
+"""Brings a model into its faster form, once: a child process of low priority, while the model already writes in float32.
 
-Packs what can be packed, compiles what lies between two attentions where there is a compiler, measures each form, and puts the
-folder in place whole.
+Where there is a C compiler and a CPU for it, that is the form in C, held to the logits of float32 before it is used; else
+torch's own 4-bit form, where the weights allow it. Each form is measured, and the folder is put in place whole.
 """
 
 from __future__ import annotations
@@ -24,33 +24,23 @@ from engine.device import Device
 from engine.jobs.process import ChildReporter
 from engine.models.folder import read_json
 from engine.text.llama.backend import LlamaBackend
-from engine.text.llama.blocks import LINEARS, Layer
+from engine.text.llama.blocks import LINEARS
 from engine.text.llama.config import LlamaConfig, llama_config
-from engine.text.llama.forms import (
-    COMPILED,
-    FACTS,
-    PACKED,
-    PIECES,
-    WEIGHTS,
-    BetweenPiece,
-    Form,
-    compiled,
-    eager,
-    fingerprint,
-    float32_form,
-    key_of_machine,
-    load_piece,
-    piece_weights,
-    read_facts,
-)
-from engine.text.llama.packed import Packed4, Packed8, pack4, pack8
+from engine.text.llama.forms import PACKED, Form
+from engine.text.llama.native import weights as native_weights
+from engine.text.llama.native.form import NativeForm
+from engine.text.llama.native.library import Library, compile_library
+from engine.text.llama.packed import pack4, pack8
+from engine.text.llama.prepared import FACTS, LIBRARY, WEIGHTS, fingerprint, key_of_machine, read_facts, read_packed
 from engine.text.llama.preparing import JOB
-from engine.text.llama.weights import MIN_RANK, LlamaWeights, linear_sizes, read_weights
+from engine.text.llama.torch_form import TorchForm
+from engine.text.llama.weights import LlamaWeights, read_weights
 
 PROBE_TOKENS: Final = 12
-MOST_ROWS: Final = 64
-CLOSE: Final = 0.05
-"""How far a compiled piece's results may lie from the code's, where they are of the size of one: bfloat16's rounding twice."""
+CLOSE: Final = 0.1
+"""How far the logits of a form in C may lie from those of float32, as a share of their spread: a compiler's mistake gives others
+altogether, rounding activations to 8 bits about a fiftieth.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -77,91 +67,57 @@ def prepare(folder: Path, prepared: Path, threads: int) -> dict[str, Any] | None
 
 
 def _prepare(folder: Path, part: Path, config: LlamaConfig) -> dict[str, Any]:
-    facts: dict[str, Any] = {"weights": fingerprint(folder), "tokens_per_s": {}, "is_row_by_row": {}}
     weights = read_weights(folder, config)
+    facts: dict[str, Any] = {"weights": fingerprint(folder), "is_row_by_row": False}
     with torch.inference_mode():
-        forms = [float32_form(weights, config)]
-        packed = _pack(weights, part / WEIGHTS)
-        if packed is not None:
-            layers, head = packed
-            forms.append(Form(PACKED, layers, head, eager(layers, config), is_row_by_row=True))
-            if _compile(layers, part, config):
-                forms.append(Form(COMPILED, layers, head, compiled(part, layers, config), is_row_by_row=True))
-        for form in forms[1:]:
-            facts["is_row_by_row"][form.name] = _is_row_by_row(LlamaBackend(weights, config, [form]))
-        facts["tokens_per_s"] = _speeds(weights, forms, config)
+        plain: Form = TorchForm(weights, config)
+        form = _native(weights, part, config, plain) or _packed(weights, part, config)
+        if form is not None:
+            facts["is_row_by_row"] = _is_row_by_row(LlamaBackend(config, lambda: weights, form))
+        forms = [plain] if form is None else [plain, form]
+        facts["tokens_per_s"] = _speeds([LlamaBackend(config, lambda: weights, one) for one in forms])
     return facts
 
 
-def _pack(weights: LlamaWeights, path: Path) -> tuple[tuple[Layer, ...], Packed8] | None:
-    """Pack every layer and the head and write the file; None when a layer cannot be packed."""
+def _native(weights: LlamaWeights, part: Path, config: LlamaConfig, plain: Form) -> Form | None:
+    """The form in C, its library and its weights' file; None where it cannot be had."""
+    if not native_weights.can_pack(config):
+        return None
+    try:
+        compile_library(part / LIBRARY)
+        form = NativeForm(Library(part / LIBRARY), native_weights.pack(weights), config)
+    except OSError as error:
+        logger.info("not in C: %s", error)
+        return None
+    ours, theirs = (_probe(LlamaBackend(config, lambda: weights, one)) for one in (form, plain))
+    if float((ours - theirs).abs().mean()) > CLOSE * float(theirs.std()):
+        logger.warning("the form in C computes something else: not used")
+        return None
+    native_weights.save(form.weights, part / WEIGHTS)
+    return form
+
+
+def _packed(weights: LlamaWeights, part: Path, config: LlamaConfig) -> Form | None:
+    """Torch's 4-bit form and its weights' file; None when a layer cannot be packed."""
     tensors: dict[str, torch.Tensor] = {}
-    layers = []
     for number, layer in enumerate(weights.layers):
-        packed: dict[str, Packed4] = {}
         for name in LINEARS:
-            weight = getattr(layer, name)
-            found = pack4(weight)
+            found = pack4(getattr(layer, name))
             if found is None:
                 logger.info("block %d's %s is not on a grid of 4 bits: the model stays in float32", number, name)
                 return None
-            packed[name] = found
             tensors |= {f"{number}.{name}.weight": found.weight, f"{number}.{name}.scales": found.scales}
-        layers.append(Layer(attention_norm=layer.attention_norm, mlp_norm=layer.mlp_norm, **packed))
     head = pack8(weights.head)
-    save_file({**tensors, "head.weight": head.weight, "head.scales": head.scales}, path)
-    return tuple(layers), head
+    save_file({**tensors, "head.weight": head.weight, "head.scales": head.scales}, part / WEIGHTS)
+    return TorchForm(weights, config, PACKED, read_packed(part / WEIGHTS, weights), is_row_by_row=True)
 
 
-def _compile(layers: Sequence[Layer], part: Path, config: LlamaConfig) -> bool:
-    """Compile the three pieces and compare them with the code; whether all of them can be used."""
-    if len(layers) < 2:
-        return False
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(part / "cache")
-    rows = torch.export.Dim("rows", min=2, max=MOST_ROWS)
-    weights = piece_weights(layers[0], layers[1])
-    several: tuple[Any, ...] = ({0: rows},) * 4 + (None,) * len(weights)
-    ranks = [{0: torch.export.Dim(f"rank_{name}", min=MIN_RANK, max=4096)} for name in LINEARS]
-    adapted: tuple[Any, ...] = (None,) * (4 + len(weights)) + tuple(rank for rank in ranks for _ in ("down", "up"))
-    wanted = zip(PIECES, ((1, 0, None), (3, 0, several), (1, 4, adapted)), strict=True)
-    try:
-        for name, (count, terms, shapes) in wanted:
-            example = _example(count, terms, config, weights)
-            dynamic = None if shapes is None else (*shapes[:4], shapes[4:])
-            with torch.no_grad():
-                program = torch.export.export(BetweenPiece(config), example, dynamic_shapes=dynamic)
-                torch._inductor.aoti_compile_and_package(program, package_path=str(part / f"{name}.pt2"))
-        return _agree(part, config, weights)
-    except Exception as error:  # noqa: BLE001  # no compiler, one that fails, or a torch that cannot: the uncompiled form stands
-        logger.info("not compiled: %s", str(error).splitlines()[0][:300] if str(error) else type(error).__name__)
-        return False
-    finally:
-        shutil.rmtree(part / "cache", ignore_errors=True)
-
-
-def _example(rows: int, rank: int, config: LlamaConfig, weights: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Inputs of a piece: states, what attention saw, turns, weights, and random terms of that rank."""
-    generator = torch.Generator().manual_seed(rows)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    query = config.heads * config.head_dim
-    states = draw(rows, config.hidden), draw(rows, query), draw(rows, config.head_dim), draw(rows, config.head_dim)
-    terms = [draw(rank, size) * 0.05 for pair in linear_sizes(config) for size in pair] if rank else []
-    return (*states, *(weight.clone() for weight in weights), *terms)
-
-
-def _agree(part: Path, config: LlamaConfig, weights: Sequence[torch.Tensor]) -> bool:
-    """Whether the pieces compute what the code does, on inputs of other sizes than they were compiled with."""
-    code = BetweenPiece(config)
-    for name, rows, rank in zip(PIECES, (1, 7, 1), (0, 0, 9), strict=True):
-        example = _example(rows, rank, config, weights)
-        for ours, theirs in zip(code(*example), load_piece(part / f"{name}.pt2").run(list(example)), strict=True):
-            if not torch.allclose(ours, theirs, rtol=CLOSE, atol=CLOSE):
-                logger.warning("the compiled piece %s computes something else: not used", name)
-                return False
-    return True
+def _probe(backend: LlamaBackend) -> torch.Tensor:
+    """Logits of a few tokens behind a few others."""
+    ids = [(7 * number) % backend.vocabulary_size for number in range(24)]
+    cache = backend.new_cache()
+    backend.prefill(cache, ids[:16])
+    return torch.stack([backend.step(cache, token) for token in ids[16:]])
 
 
 def _is_row_by_row(backend: LlamaBackend) -> bool:
@@ -172,16 +128,15 @@ def _is_row_by_row(backend: LlamaBackend) -> bool:
     return all(torch.equal(row, backend.step(backend.new_cache(), token)) for row, token in zip(together, ids, strict=True))
 
 
-def _speeds(weights: LlamaWeights, forms: Sequence[Form], config: LlamaConfig) -> dict[str, float]:
+def _speeds(backends: Sequence[LlamaBackend]) -> dict[str, float]:
     """Tokens per second of each form, in turns, so that a busy machine slows all alike; the median of single steps."""
-    backends = {form.name: LlamaBackend(weights, config, [form]) for form in forms}
-    caches = {name: backend.new_cache() for name, backend in backends.items()}
-    times: dict[str, list[float]] = {name: [] for name in backends}
+    caches = [backend.new_cache() for backend in backends]
+    times: dict[str, list[float]] = {cache.form.name: [] for cache in caches}
     for number in range(PROBE_TOKENS):
-        for name, backend in backends.items():
+        for backend, cache in zip(backends, caches, strict=True):
             start = time.perf_counter()
-            backend.step(caches[name], number)
-            times[name].append(time.perf_counter() - start)
+            backend.step(cache, number)
+            times[cache.form.name].append(time.perf_counter() - start)
     return {name: round(1 / statistics.median(found[2:]), 1) for name, found in times.items()}
 
 

@@ -5,8 +5,8 @@ Knows files and shapes; computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,12 +14,10 @@ import torch
 from engine.models.adapters import LoraWeights
 from engine.text.llama.blocks import LINEARS, Layer, Terms
 from engine.text.llama.config import LlamaConfig
+from engine.text.llama.native.terms import NativeTerms
 from engine.text.llama.packed import Weight
 from engine.text.lora import LowRank, does_not_fit, fuse
 from engine.text.tensors import TensorReader
-
-MIN_RANK = 2
-"""A compiled piece takes terms of any rank from this on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +36,23 @@ class LlamaWeights:
         return sum(tensors.values()) + sum(layer_bytes(layer) for layer in self.layers)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LlamaAdapter:
     """A LoRA adapter as this backend computes it; implements engine.text.lora.LoadedAdapter."""
 
     sha256: str
     layers: tuple[Terms, ...]
-    pieces: tuple[tuple[torch.Tensor, ...], ...]
-    """The same for each pair of neighbouring blocks, as a compiled piece takes them; they share the memory of `layers`."""
 
     @property
     def size_bytes(self) -> int:
-        """Memory of its terms."""
-        terms = [getattr(layer, name) for layer in self.layers for name in LINEARS]
-        return sum(term.size_bytes for term in terms if term is not None)
+        """Memory of its terms, in half precision too."""
+        terms: list[LowRank | None] = [getattr(layer, name) for layer in self.layers for name in LINEARS]
+        return sum(term.size_bytes for term in terms if term is not None) * 3 // 2
+
+    @cached_property
+    def native(self) -> NativeTerms:
+        """The same for the form in C."""
+        return NativeTerms(self.layers)
 
 
 def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
@@ -74,20 +75,7 @@ def fuse_adapter(weights: LoraWeights, config: LlamaConfig) -> LlamaAdapter:
     if unknown:
         raise does_not_fit(f"it has no layer {unknown[0]}")
     layers = tuple(Terms(*(fuse(weights, modules, width) for modules, width in layer)) for layer in places)
-    return LlamaAdapter(weights.sha256, layers, _pieces(layers, config))
-
-
-def _pieces(layers: Sequence[Terms], config: LlamaConfig) -> tuple[tuple[torch.Tensor, ...], ...]:
-    """What lies between two attentions, in the order of LINEARS: (down, up) each. What the adapter has none for is zero."""
-    nothing = [LowRank(torch.zeros(MIN_RANK, width), torch.zeros(MIN_RANK, out)) for width, out in linear_sizes(config)]
-
-    def term(number: int, place: int) -> LowRank:
-        name = LINEARS[place]
-        found: LowRank | None = getattr(layers[number + 1 if name == "qkv" else number], name)
-        return nothing[place] if found is None else found.at_least(MIN_RANK)
-
-    pairs = ([term(number, place) for place in range(len(LINEARS))] for number in range(len(layers) - 1))
-    return tuple(tuple(tensor for pair in terms for tensor in (pair.down, pair.up)) for terms in pairs)
+    return LlamaAdapter(weights.sha256, layers)
 
 
 def linear_sizes(config: LlamaConfig) -> list[tuple[int, int]]:

@@ -383,6 +383,6 @@ def test_closing_ends_what_is_written_as_cancelled_and_drops_the_weights(folder:
     next(stream)
     model.close()
     assert list(stream)[-1].finish_reason == "cancelled"
-    assert backend._weights is None if isinstance(backend, LlamaBackend) else backend._model is None  # type: ignore[attr-defined]
+    assert backend._plain is None if isinstance(backend, LlamaBackend) else backend._model is None  # type: ignore[attr-defined]
     with pytest.raises(BusyError):
         next(model.generate(ask("Late"), CancelToken()))

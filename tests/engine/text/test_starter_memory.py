@@ -32,10 +32,12 @@ def test_the_estimate_is_what_is_measured(form: str) -> None:
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    assert 0.85 < found["highest_estimated"] / found["highest"] < 1.15 and found["highest"] < 1.1 * found["highest_estimated"]
-    assert 0.9 < found["weights_estimated"] / found["loaded"] < 1.1
-    assert 0.85 < found["counted_by_the_model"] / found["highest"] <= 1.0
-    assert found["left_when_closed"] < 0.15 * found["loaded"]  # what libraries keep for the next one
+    # What libraries keep, and what the allocator does, is the same for a model of any size.
+    highest, loaded, always = found["highest"], found["loaded"], 48 * 2**20
+    assert 0.9 * highest < found["highest_estimated"] < 1.15 * highest + always
+    assert abs(found["weights_estimated"] - loaded) < 0.1 * loaded + always / 2
+    assert 0.85 * highest - always < found["counted_by_the_model"] <= highest
+    assert found["left_when_closed"] < 0.15 * loaded + always
 
 
 def test_the_catalogue_says_what_the_host_says() -> None:

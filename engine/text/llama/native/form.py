@@ -1,0 +1,119 @@
+"""A Llama-like model in C: prompts, answers and scores, alone and together, in one call each.
+
+A row's bits never depend on its company or on how its tokens were cut into passes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+
+import torch
+
+from engine.text.kv import GrowingLayer, Room
+from engine.text.llama.blocks import LINEARS, rope_table
+from engine.text.llama.config import LlamaConfig
+from engine.text.llama.forms import NATIVE, LlamaCache
+from engine.text.llama.native.library import CLayer, CLinear, CModel, CSpan, Library
+from engine.text.llama.native.tiles import TILE, Tiles
+from engine.text.llama.native.weights import NORMS, NativeWeights
+from engine.text.llama.weights import LlamaAdapter
+
+
+class NativeForm:
+    """Implements engine.text.llama.forms.Form."""
+
+    needs_float32 = False
+
+    def __init__(self, library: Library, weights: NativeWeights, config: LlamaConfig) -> None:
+        self.name = f"int{weights.bits}, {NATIVE}"
+        self._config = config
+        self._library = library
+        self._tables = rope_table(config)
+        self.weights = weights
+        self._layers = (CLayer * config.layers)(
+            *(
+                CLayer(
+                    *(getattr(layer, name).data_ptr() for name in NORMS),
+                    *(_linear(getattr(layer, name)) for name in LINEARS),
+                )
+                for layer in weights.layers
+            )
+        )
+        self._model = CModel(
+            ctypes.addressof(self._layers),
+            weights.norm.data_ptr(),
+            *(table.data_ptr() for table in self._tables),
+            _linear(weights.embedding),
+            _linear(weights.head),
+            config.layers,
+            config.hidden,
+            config.heads,
+            config.kv_heads,
+            config.head_dim,
+            config.intermediate,
+            config.rms_norm_eps,
+        )
+        weakref.finalize(self, library.release, self._model)
+
+    @property
+    def nbytes(self) -> int:
+        """See Form; with the memory that passes work in."""
+        return self.weights.nbytes + int(self._model.memory_size)
+
+    def new_layers(self) -> list[GrowingLayer]:
+        """See Form: all layers lie together."""
+        return [GrowingLayer()]
+
+    def is_row_by_row(self, adapter: LlamaAdapter | None) -> bool:
+        """See Form."""
+        return True
+
+    def prefill(self, cache: LlamaCache, ids: Sequence[int]) -> None:
+        """See Form."""
+        self._run([(cache, ids)], has_logits=False)
+
+    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
+        """See Form."""
+        places: dict[int, list[int]] = {}
+        for place, cache in enumerate(caches):
+            places.setdefault(id(cache), []).append(place)
+        logits = self._run([(caches[own[0]], [ids[place] for place in own]) for own in places.values()])
+        order = [place for own in places.values() for place in own]
+        return logits if order == [*range(len(order))] else logits[torch.tensor(order).argsort()]
+
+    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+        """See Form."""
+        shares = self._run([(cache, ids)]).log_softmax(-1)
+        return shares.gather(-1, torch.tensor(targets)[:, None])[:, 0]
+
+    def _run(self, rows: Sequence[tuple[LlamaCache, Sequence[int]]], *, has_logits: bool = True) -> torch.Tensor:
+        """Append tokens to rows; logits after each token, row by row, float32 [tokens, vocabulary]."""
+        count = sum(len(ids) for _, ids in rows) if has_logits else 0
+        size = self._config.vocabulary
+        logits = torch.empty(count, -(-size // TILE) * TILE)
+        all_ids = (ctypes.c_int32 * sum(len(ids) for _, ids in rows))(*(number for _, ids in rows for number in ids))
+        spans, address = [], ctypes.addressof(all_ids)
+        for cache, ids in rows:
+            (layer,) = cache.layers
+            position = layer.length
+            room = layer.extend(len(ids), self._empty_room)
+            adapter: LlamaAdapter | None = cache.adapter
+            terms = None if adapter is None else adapter.native.address
+            keys, values = room.keys.data_ptr(), room.values.data_ptr()
+            spans.append(CSpan(address, keys, values, terms, room.capacity, position, len(ids), has_logits))
+            address += 4 * len(ids)
+        self._library.run(self._model, spans, logits)
+        return logits[:, :size]
+
+    def _empty_room(self, capacity: int) -> Room:
+        config = self._config
+        keys, values = (
+            torch.empty(config.layers, config.kv_heads, capacity, config.head_dim, dtype=torch.float16) for _ in range(2)
+        )
+        return Room(keys, values)
+
+
+def _linear(tiles: Tiles) -> CLinear:
+    return CLinear(tiles.data.data_ptr(), tiles.outputs, tiles.inputs, tiles.bits)

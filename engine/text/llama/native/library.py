@@ -1,0 +1,121 @@
+"""step.c as a library: compiled for the very CPU that runs it, loaded, and called. The structures are those of step.c.
+
+Knows bytes and addresses; knows no model's files and no caches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import torch
+
+SOURCE: Final = Path(__file__).with_name("step.c")
+COMPILERS: Final = ("cc", "gcc", "clang")
+_FLAGS: Final = ("-O3", "-march=native", "-fopenmp", "-fPIC")
+_COMPILE_S: Final = 120.0
+
+Fields = list[tuple[str, Any]]
+
+
+class CLinear(ctypes.Structure):
+    """A linear layer's tiles."""
+
+    _fields_: ClassVar[Fields] = [
+        ("tiles", ctypes.c_void_p),
+        ("outputs", ctypes.c_int32),
+        ("inputs", ctypes.c_int32),
+        ("bits", ctypes.c_int32),
+        ("unused", ctypes.c_int32),
+    ]
+
+
+class CLayer(ctypes.Structure):
+    """A block."""
+
+    _fields_: ClassVar[Fields] = [
+        ("attention_norm", ctypes.c_void_p),
+        ("mlp_norm", ctypes.c_void_p),
+        *((name, CLinear) for name in ("qkv", "attention_out", "gate_up", "down")),
+    ]
+
+
+class CModel(ctypes.Structure):
+    """A model, and the memory its passes work in."""
+
+    _fields_: ClassVar[Fields] = [
+        *((name, ctypes.c_void_p) for name in ("layers", "norm", "cosines", "sines")),
+        ("embedding", CLinear),
+        ("head", CLinear),
+        *((name, ctypes.c_int32) for name in ("count", "hidden", "heads", "kv_heads", "width", "intermediate")),
+        ("epsilon", ctypes.c_float),
+        ("unused", ctypes.c_float),
+        ("memory", ctypes.c_void_p),
+        ("memory_size", ctypes.c_int64),
+    ]
+
+
+class CTerm(ctypes.Structure):
+    """What an adapter adds to one linear layer; rank 0: nothing."""
+
+    _fields_: ClassVar[Fields] = [("down", ctypes.c_void_p), ("up", ctypes.c_void_p), ("rank", ctypes.c_int64)]
+
+
+class CSpan(ctypes.Structure):
+    """Tokens that one row gets, one behind the other."""
+
+    _fields_: ClassVar[Fields] = [
+        *((name, ctypes.c_void_p) for name in ("ids", "keys", "values", "terms")),
+        *((name, ctypes.c_int32) for name in ("capacity", "position", "count", "has_logits")),
+    ]
+
+
+class Library:
+    """The compiled step.c."""
+
+    def __init__(self, path: Path) -> None:
+        """Load it. Raises OSError for a damaged file, and where torch brings no OpenMP that it could share."""
+        library = ctypes.CDLL(str(path))  # all symbols are looked up at once
+        self._pass = library.tastemaker_pass
+        self._pass.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+        self._pass.restype = ctypes.c_int
+        self._release = library.tastemaker_release
+        self._release.argtypes = (ctypes.c_void_p,)
+        self._release.restype = None
+
+    def run(self, model: CModel, spans: Sequence[CSpan], logits: torch.Tensor) -> None:
+        """One pass, with torch's number of threads. Raises MemoryError; nothing was computed then."""
+        array = (CSpan * len(spans))(*spans)
+        addresses = ctypes.addressof(model), ctypes.addressof(array)
+        if self._pass(*addresses, len(spans), logits.data_ptr(), torch.get_num_threads()):
+            raise MemoryError("no memory for a pass of the language model")
+
+    def release(self, model: CModel) -> None:
+        """Give back the memory that passes have kept."""
+        self._release(ctypes.addressof(model))
+
+
+def compile_library(to: Path) -> None:
+    """Compile step.c for this CPU. Raises OSError, with what the compiler said, where there is none or where it fails.
+
+    The two steps are two so that the library is linked with no OpenMP of its own: it takes the one that torch has loaded, and
+    with it torch's threads. Two teams on the same cores would wait for each other.
+    """
+    compiler = os.environ.get("CC") or next(filter(shutil.which, COMPILERS), None)
+    if compiler is None:
+        raise OSError("there is no C compiler")
+    part = to.with_suffix(".o")
+    try:
+        for arguments in ((*_FLAGS, "-c", str(SOURCE), "-o", str(part)), ("-shared", str(part), "-o", str(to))):
+            done = subprocess.run((compiler, *arguments), capture_output=True, text=True, timeout=_COMPILE_S)
+            if done.returncode:
+                raise OSError(done.stderr.strip()[-2000:])
+    except subprocess.TimeoutExpired as error:
+        raise OSError(str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
