@@ -432,3 +432,14 @@ def test_float32_weights_are_not_kept_beside_the_form_in_c(folder: Path, prepare
         assert backend.size_bytes > light or form == PACKED
     finally:
         model.close()
+
+
+@needs_compiler
+def test_tokens_that_the_model_does_not_have_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = native(folder, "-march=native", monkeypatch)
+    cache = ours.new_cache()
+    for ids in ([258], [-1], [3] * 513):
+        with pytest.raises(IndexError):
+            ours.prefill(cache, ids)
+    assert cache.length == 0
+    ours.prefill(cache, [257] * 512)

@@ -90,10 +90,15 @@ class NativeForm:
 
     def _run(self, rows: Sequence[tuple[LlamaCache, Sequence[int]]], *, has_logits: bool = True) -> torch.Tensor:
         """Append tokens to rows; logits after each token, row by row, float32 [tokens, vocabulary]."""
-        count = sum(len(ids) for _, ids in rows) if has_logits else 0
+        every = [number for _, ids in rows for number in ids]
         size = self._config.vocabulary
-        logits = torch.empty(count, -(-size // TILE) * TILE)
-        all_ids = (ctypes.c_int32 * sum(len(ids) for _, ids in rows))(*(number for _, ids in rows for number in ids))
+        if (
+            not 0 <= min(every) <= max(every) < size
+            or max(len(ids) + cache.length for cache, ids in rows) > self._config.positions
+        ):
+            raise IndexError("a token or its place is not the model's")  # C would read something else there
+        logits = torch.empty(len(every) if has_logits else 0, -(-size // TILE) * TILE)
+        all_ids = (ctypes.c_int32 * len(every))(*every)
         spans, address = [], ctypes.addressof(all_ids)
         for cache, ids in rows:
             (layer,) = cache.layers

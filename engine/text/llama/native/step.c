@@ -96,7 +96,8 @@ INLINE F f_abs(F a)
 INLINE F f_round(F a) { return BOTH(F, _mm256_round_ps(a.a, 8), _mm256_round_ps(a.b, 8)); }
 INLINE __m256 power8(__m256 x, __m256 n)
 {
-    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
 INLINE F f_power(F x, F n) { return BOTH(F, power8(x.a, n.a), power8(x.b, n.b)); }
 INLINE float f_sum(F a)
@@ -322,8 +323,9 @@ INLINE void tile_product(const Product *p, int tile, int row, const int count, c
     for (int r = 0; r < count; r++) {
         F sum = sums[r];
         const Term *term = p->terms ? p->terms[row + r] : NULL;
+        const float *low = p->low + (size_t)(row + r) * p->most;
         for (int k = 0; term && k < term->rank; k++)
-            sum = f_fma(f_all(p->low[(size_t)(row + r) * p->most + k]), f_half(term->up + (size_t)k * p->linear->out + tile * TILE), sum);
+            sum = f_fma(f_all(low[k]), f_half(term->up + (size_t)k * p->linear->out + tile * TILE), sum);
         float *to = p->out + (size_t)(row + r) * p->stride + tile * TILE;
         f_store(to, p->is_added ? f_add(f_load(to), sum) : sum);
     }
@@ -359,13 +361,16 @@ static void product(Team *team, int phase, const Product *p, int rows)
     meet(team);
 }
 
+#define LOWERED_AT_ONCE 4 /* pieces of one row, for several threads */
+
 /* What an adapter's `down` makes of each row. */
 static void lowered(Team *team, int phase, const Term **terms, const float *x, int in, float *low, int most, int rows)
 {
-    EACH(row, rows, 1) {
+    EACH(unit, rows * LOWERED_AT_ONCE, 1) {
+        const int row = unit / LOWERED_AT_ONCE;
         const Term *term = terms[row];
         const float *own = x + (size_t)row * in;
-        for (int k = 0; term && k < term->rank; k++) {
+        for (int k = unit % LOWERED_AT_ONCE; term && k < term->rank; k += LOWERED_AT_ONCE) {
             const uint16_t *down = term->down + (size_t)k * in;
             F sum = f_zero();
             for (int i = 0; i < in; i += TILE)
@@ -381,7 +386,8 @@ static void lowered(Team *team, int phase, const Term **terms, const float *x, i
 #define HEADS_AT_ONCE 4
 
 /* Scores of up to four query heads for positions 0 … last, those of a key head; [heads][room]. */
-INLINE void scores_of(const float *query, const uint16_t *keys, int width, int last, float scale, float *scores, int room, const int heads)
+INLINE void scores_of(
+    const float *query, const uint16_t *keys, int width, int last, float scale, float *scores, int room, const int heads)
 {
     for (int block = 0; block <= last / TILE; block++, keys += TILE * width) {
         F even[HEADS_AT_ONCE], odd[HEADS_AT_ONCE];
@@ -400,7 +406,8 @@ INLINE void scores_of(const float *query, const uint16_t *keys, int width, int l
 }
 
 /* Sums of values by their shares, 64 or fewer numbers of each head at a time. */
-INLINE void values_of(const float *shares, int room, const uint16_t *values, int width, int last, float *out, const int heads, const int parts)
+INLINE void values_of(
+    const float *shares, int room, const uint16_t *values, int width, int last, float *out, const int heads, const int parts)
 {
     F sums[HEADS_AT_ONCE][4];
     for (int h = 0; h < heads; h++)
@@ -440,7 +447,9 @@ static void softmax(float *scores, int last)
 }
 
 /* The query heads of one key head of one row. `scores`: room for HEADS_AT_ONCE x room. */
-static void attend(const float *query, const uint16_t *keys, const uint16_t *values, int width, int heads, int last, float *scores, int room, float *out)
+static void attend(
+    const float *query, const uint16_t *keys, const uint16_t *values, int width, int heads, int last, float *scores, int room,
+    float *out)
 {
     const float scale = 1.0f / sqrtf((float)width);
     for (int first = 0; first < heads; first += HEADS_AT_ONCE) {
@@ -548,7 +557,8 @@ static void append_phase(Team *team, int phase, const Pass *pass, int layer)
     meet(team);
 }
 
-static void attention_phase(Team *team, int phase, int thread, const Pass *pass, int layer, const Row *rows, const int *places, int count)
+static void attention_phase(
+    Team *team, int phase, int thread, const Pass *pass, int layer, const Row *rows, const int *places, int count)
 {
     const Model *m = pass->model;
     const int width = m->width, group = m->heads / m->kv_heads, size = m->heads * width;
@@ -591,7 +601,9 @@ static void gated_phase(Team *team, int phase, const Pass *pass, int rows)
 #define PHASES_OF_LAYER 15 /* counters that `run` uses for each layer */
 
 /* One linear layer over what was rounded from `x`, with the adapters' terms. Takes two phases. */
-static void linear(Team *team, int phase, const Pass *pass, const Linear *layer, const Term **terms, const float *x, float *out, int is_added, int rows)
+static void linear(
+    Team *team, int phase, const Pass *pass, const Linear *layer, const Term **terms, const float *x, float *out, int is_added,
+    int rows)
 {
     if (terms)
         lowered(team, phase, terms, x, layer->in, pass->low, pass->most, rows);
@@ -604,7 +616,9 @@ static const Term **terms_of(const Pass *pass, int layer, int linear, int is_las
     const size_t whole = (size_t)pass->model->count * 4 * pass->count;
     if (!pass->terms)
         return NULL;
-    return is_last ? pass->terms + whole + (size_t)linear * pass->last_count : pass->terms + ((size_t)layer * 4 + linear) * pass->count;
+    if (is_last)
+        return pass->terms + whole + (size_t)linear * pass->last_count;
+    return pass->terms + ((size_t)layer * 4 + linear) * pass->count;
 }
 
 static void run(Team *team, int thread, const Pass *pass)
@@ -619,20 +633,27 @@ static void run(Team *team, int thread, const Pass *pass)
         float *x = is_last ? pass->last_x : pass->x;
         int phase = layer * PHASES_OF_LAYER;
         normed_phase(team, phase++, pass, pass->x, l->attention_norm, pass->count);
-        linear(team, phase, pass, &l->qkv, terms_of(pass, layer, 0, 0), pass->normed, pass->qkv, 0, pass->count), phase += 2;
+        linear(team, phase, pass, &l->qkv, terms_of(pass, layer, 0, 0), pass->normed, pass->qkv, 0, pass->count);
+        phase += 2;
         append_phase(team, phase++, pass, layer);
         if (!rows)
             return;
-        attention_phase(team, phase++, thread, pass, layer, is_last ? pass->last_rows : pass->rows, is_last ? pass->places : NULL, rows);
+        if (is_last)
+            attention_phase(team, phase++, thread, pass, layer, pass->last_rows, pass->places, rows);
+        else
+            attention_phase(team, phase++, thread, pass, layer, pass->rows, NULL, rows);
         rounded_phase(team, phase++, pass, pass->seen, m->heads * m->width, rows);
         if (is_last) {
-            EACH(row, rows, 1) memcpy(x + (size_t)row * m->hidden, pass->x + (size_t)pass->places[row] * m->hidden, m->hidden * sizeof(float));
+            const size_t size = m->hidden;
+            EACH(row, rows, 1) memcpy(x + row * size, pass->x + pass->places[row] * size, size * sizeof(float));
             meet(team);
         }
         phase++;
-        linear(team, phase, pass, &l->attention_out, terms_of(pass, layer, 1, is_last), pass->seen, x, 1, rows), phase += 2;
+        linear(team, phase, pass, &l->attention_out, terms_of(pass, layer, 1, is_last), pass->seen, x, 1, rows);
+        phase += 2;
         normed_phase(team, phase++, pass, x, l->mlp_norm, rows);
-        linear(team, phase, pass, &l->gate_up, terms_of(pass, layer, 2, is_last), pass->normed, pass->gate_up, 0, rows), phase += 2;
+        linear(team, phase, pass, &l->gate_up, terms_of(pass, layer, 2, is_last), pass->normed, pass->gate_up, 0, rows);
+        phase += 2;
         gated_phase(team, phase++, pass, rows);
         linear(team, phase, pass, &l->down, terms_of(pass, layer, 3, is_last), pass->seen, x, 1, rows);
     }
