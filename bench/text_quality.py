@@ -41,7 +41,10 @@ def read(backend: LlamaBackend, window: list[int]) -> torch.Tensor:
 def write(backend: LlamaBackend, form: str, windows: list[list[int]]) -> list[torch.Tensor]:
     """The same of several windows at once, token by token."""
     caches = [backend.new_cache(None, {"dtype": form}) for _ in windows]
-    steps = [backend.step_together(caches, column).log_softmax(-1) for column in zip(*(w[:-1] for w in windows), strict=True)]
+    steps = [
+        torch.from_numpy(backend.step_together(caches, column)).log_softmax(-1)
+        for column in zip(*(w[:-1] for w in windows), strict=True)
+    ]
     return list(torch.stack(steps).unbind(1))
 
 
@@ -51,12 +54,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=80 * WINDOW)
     asked = parser.parse_args()
     threads = choose_device("cpu").threads
-    torch.set_num_threads(threads)
     spec, store = starter_catalog().get(STARTER_TEXT_ID), ModelStore(starter_models())
     folder = store.path(spec)
     config = llama_config(json.loads((folder / "config.json").read_text(encoding="utf-8")), Device("cpu", "float32", threads))
     assert config is not None
     backend = load_llama(folder, config, store.prepared_path(spec), threads)
+    backend.use_threads(threads)
+    backend.float32()
     text = "\n\n".join(example.text for example in (*examples("dev", "en"), *examples("test", "en")))
     ids = ChatFormat(folder).tokenizer.encode(text).ids[: asked.tokens]
     windows = [ids[first : first + WINDOW] for first in range(0, len(ids) - WINDOW + 1, WINDOW)]

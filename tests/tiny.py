@@ -67,6 +67,25 @@ def make_model(folder: Path, *, seed: int = 0, context_length: int = 512, templa
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+def on_grid(weight: Any) -> Any:
+    """The nearest weights that 4 bits in groups of 32 can hold."""
+    groups = weight.float().view(len(weight), -1, 32)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    scale = (high - low) / 15
+    return (((groups - low) / scale).round() * scale + low).view(weight.shape)
+
+
+def make_packable(folder: Path, layers: int = 3, heads: int = 4) -> Path:
+    """A tiny model whose linear layers lie on the grid, in bfloat16 as a converted GGUF is."""
+    from safetensors.torch import load_file, save_file
+
+    make_model(folder, num_hidden_layers=layers, num_attention_heads=heads, head_dim=16)
+    weights = load_file(folder / "model.safetensors")
+    packed = {name: on_grid(weight) if name.split(".")[-2] in LINEARS else weight for name, weight in weights.items()}
+    save_file({name: weight.bfloat16() for name, weight in packed.items()}, folder / "model.safetensors")
+    return folder
+
+
 def make_adapter(model: Path, folder: Path, *, seed: int = 0, rank: int = 4, targets: tuple[str, ...] = LINEARS) -> AdapterRef:
     """Write a random LoRA for the model in `model` as PEFT writes it to `folder`; strong enough to change every answer."""
     import torch

@@ -6,12 +6,10 @@ Knows shapes; knows no chat, no sampling and no threads. A backend is called fro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from engine.models.adapters import LoraWeights
-
-if TYPE_CHECKING:
-    import torch
+from engine.text.sampling import Floats
 
 
 class RowCache(Protocol):
@@ -54,6 +52,9 @@ class TextBackend(Protocol):
     def is_row_by_row(self, cache: Any) -> bool:
         """Whether `step_together` gives this cache the very logits, bit by bit, that `step` would."""
 
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads of the CPU from now on. Called by the thread that computes."""
+
     def prepare_adapter(self, weights: LoraWeights) -> Any:
         """The adapter as this backend computes it (engine.text.lora.LoadedAdapter). May be called from any thread.
 
@@ -72,18 +73,18 @@ class TextBackend(Protocol):
     def prefill(self, cache: Any, ids: Sequence[int]) -> None:
         """Append `ids` to the cache in one pass. No logits."""
 
-    def step(self, cache: Any, token: int) -> torch.Tensor:
-        """Append one token; return the logits that follow: float32 on the CPU, [vocabulary]."""
+    def step(self, cache: Any, token: int) -> Floats:
+        """Append one token; return the logits that follow: [vocabulary]."""
 
-    def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> torch.Tensor:
-        """Append one token to each cache, all in one pass; logits float32 on the CPU, [rows, vocabulary].
+    def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> Floats:
+        """Append one token to each cache, all in one pass; logits [rows, vocabulary].
 
         The caches may have different adapters. A cache that is `is_row_by_row` may be given several times: its tokens are
         appended one behind the other. For the others the last bits depend on who is in it.
         """
 
-    def log_probabilities(self, cache: Any, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
-        """Append `ids` in one pass; log-probability of targets[i] right after ids[i]: float32 on the CPU, [tokens]."""
+    def log_probabilities(self, cache: Any, ids: Sequence[int], targets: Sequence[int]) -> Floats:
+        """Append `ids` in one pass; log-probability of targets[i] right after ids[i]: [tokens]."""
 
     def fork(self, cache: Any, length: int) -> Any:
         """A cache of its own with the first `length` tokens; the other one stays as it is."""

@@ -18,12 +18,10 @@ from engine.text.drafting import Drafter
 from engine.text.footprint import CHUNK_ALONE
 from engine.text.model import FinishReason, GenerateRequest, Sampling, TextEvent
 from engine.text.reuse import Segment, Step, append, length
-from engine.text.sampling import Sampler
+from engine.text.sampling import Floats, Sampler
 from engine.text.stream import Decode, Detokenizer, StopText
 
 if TYPE_CHECKING:
-    import torch
-
     from engine.text.lora import LoadedAdapter
 
 _WORTH_SHARING = 32
@@ -202,7 +200,7 @@ class Row:
             self._drafter = Drafter([*self.generation.ids, *self.fed, self.token])
         return () if self._drafter is None else self._drafter.draft()[: self.limit - self.tokens - 1]
 
-    def take_drafted(self, draft: Sequence[int], logits: torch.Tensor) -> int:
+    def take_drafted(self, draft: Sequence[int], logits: Floats) -> int:
         """Choose tokens from the logits behind the newest token and behind each guess, as long as the guesses were right.
 
         The tokens are those that would have been chosen one by one. Returns how many of the fed tokens, the newest one and the
@@ -218,7 +216,7 @@ class Row:
             self._drafter.learn(len(draft), right)
         return right + 1
 
-    def take(self, logits: torch.Tensor) -> None:
+    def take(self, logits: Floats) -> None:
         """Choose the next token and hand out what it completes."""
         token = self._sampler.choose(logits)
         if self.token is not None:

@@ -1,15 +1,13 @@
 """Keys and values of one row that grow in place and fork without copying.
 
 Each layer writes into a room with space for more; forks share a room, and whoever is first to write behind its end may do so
-in place, the others move out then. Knows tensors; knows no tokens, rows or models, and no library's cache.
+in place, the others move out then. Knows tensors, torch's or numpy's; knows no tokens, rows or models, and no library's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self
-
-import torch
 
 from engine.text.footprint import rooms
 
@@ -20,7 +18,7 @@ GRAIN = 16
 class Room:
     """Space for keys and values [layers, heads, capacity, width], filled up to `filled` by whichever sharer came first."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, keys: Any, values: Any) -> None:
         """Take these tensors, with nothing in them yet."""
         self.capacity = keys.shape[2]
         self.filled = 0
@@ -35,7 +33,7 @@ class GrowingLayer:
         self.room = room
         self.length = length
 
-    def append(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def append(self, keys: Any, values: Any) -> tuple[Any, Any]:
         """Append [1, heads, tokens, width] each; return all keys and values, as views."""
         start = self.length
 

@@ -1,9 +1,7 @@
-"""Adapters as a backend computes them: low-rank terms beside the layers, which are never changed, and a pool of loaded ones.
+"""Adapters as a backend has them: a pool of loaded ones, and which rows have which.
 
-    y = x·W + (x·down)·up        with the scaling in `up` (Hu et al., "LoRA", arXiv:2106.09685)
-
-So rows of one model may have different adapters, or none, at the same time, and putting one on or taking it off costs nothing.
-Knows tensors; knows no model, no request and no thread of computing.
+What they add is in engine/text/low_rank.py. Rows of one model may have different adapters, or none, at the same time, and
+putting one on or taking it off costs nothing. Knows no tensors, no model, no request and no thread of computing.
 """
 
 from __future__ import annotations
@@ -11,60 +9,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, Protocol, TypeVar
-
-import torch
-import torch.nn.functional as F
 
 from engine.errors import BadFileError
 from engine.models.adapters import AdapterRef, LoraWeights, load_lora
 
 POOL_BYTES = 512 * 2**20
 """Memory for loaded adapters; the least recently used go first. A rank-16 adapter of a 135M model has 20 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class LowRank:
-    """What an adapter adds to one linear layer, or to several that are computed as one."""
-
-    down: torch.Tensor
-    """[rank, in]."""
-    up: torch.Tensor
-    """[rank, out]."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of both."""
-        return int(self.down.nbytes + self.up.nbytes)
-
-    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """Add the term of x [rows, in] to y [rows, out], in place."""
-        y.addmm_(F.linear(x, self.down), self.up)
-
-
-def fuse(weights: LoraWeights, modules: Sequence[tuple[str, int]], width: int) -> LowRank | None:
-    """One term for linear layers that share their input of `width` and are computed as one.
-
-    modules: each layer's name and outputs, in the order in which the outputs lie. None when the adapter has none of them.
-    Raises BadFileError when a shape is not the layer's.
-    """
-    pairs = [(weights.modules.get(name), name, out) for name, out in modules]
-    ranks = [0 if pair is None else pair[0].shape[0] for pair, _, _ in pairs]
-    if not any(ranks):
-        return None
-    down = torch.zeros(sum(ranks), width)
-    up = torch.zeros(sum(ranks), sum(out for _, _, out in pairs))
-    row = column = 0
-    for (pair, name, out), rank in zip(pairs, ranks, strict=True):
-        if pair is not None:
-            if pair[0].shape[1] != width or pair[1].shape[0] != out:
-                raise does_not_fit(f"{name} has other sizes")
-            down[row : row + rank] = pair[0]
-            up[row : row + rank, column : column + out] = pair[1].T * weights.scaling
-        row, column = row + rank, column + out
-    return LowRank(down, up)
 
 
 def grouped(adapters: Sequence[object]) -> tuple[list[int], list[slice]]:

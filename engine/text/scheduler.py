@@ -80,7 +80,7 @@ class Scheduler:
         self._thread.join()
 
     def _run(self) -> None:
-        self._use_threads(self._threads)
+        self._backend.use_threads(self._threads)
         while not self._closing:
             self._admit()
             self._drop_ended()
@@ -94,13 +94,6 @@ class Scheduler:
         self._scorings.clear()
         self._pool.clear()
         self._backend.close()
-
-    def _use_threads(self, threads: int) -> None:
-        import torch
-
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-            torch.get_num_threads()  # from now on it is this thread's own number, whatever others set
 
     def _admit(self) -> None:
         """Take what has come; sleep while there is nothing to do."""
@@ -133,9 +126,9 @@ class Scheduler:
         joined = [generation for generation in waited_for if self._joins(generation)]
         for generation in _turns(waited_for):
             if generation not in joined:
-                self._use_threads(generation.threads or self._threads)
+                self._backend.use_threads(generation.threads or self._threads)
                 self._guarded((generation,), self._read if generation.in_prompt else self._write, generation)
-        self._use_threads(self._threads)
+        self._backend.use_threads(self._threads)
         rows = [row for generation in joined for row in generation.live_rows]
         if len(rows) == 1:
             self._guarded((rows[0].generation,), self._write_ahead, rows[0])
@@ -144,7 +137,7 @@ class Scheduler:
                 self._write_rows(rows[first : first + self._backend.max_together])
         self._rounds += 1
         if not waited_for or self._rounds % BACKGROUND_EVERY == 0:
-            self._use_threads(self._threads)
+            self._backend.use_threads(self._threads)
             self._background()
 
     def _joins(self, generation: Generation) -> bool:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import StudioError
 from engine.jobs.job import CancelToken
 from engine.text.footprint import CHUNK_ALONE
+from engine.text.sampling import Floats
 
 if TYPE_CHECKING:
-    import torch
-
     from engine.text.lora import LoadedAdapter
 
 
@@ -65,7 +64,7 @@ class Scoring:
         end = min(first + chunk, quiet if first < quiet else len(self.ids) - 1)
         return self.ids[first:end], self.ids[first + 1 : end + 1] if first >= quiet else []
 
-    def take(self, count: int, values: torch.Tensor | None) -> None:
+    def take(self, count: int, values: Floats | None) -> None:
         """Note that `count` tokens were computed, with the log-probabilities of what follows them."""
         self.position += count
         if values is not None:

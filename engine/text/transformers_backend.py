@@ -23,7 +23,10 @@ from engine.device import Device
 from engine.errors import BadFileError
 from engine.models.adapters import BASE, LoraWeights
 from engine.text.kv import GrowingCache, GrowingLayer
-from engine.text.lora import LowRank, does_not_fit, fuse, grouped
+from engine.text.lora import does_not_fit, grouped
+from engine.text.low_rank import LowRank, fuse
+from engine.text.sampling import Floats
+from engine.text.threads import use_threads
 
 MAX_TOGETHER = 16
 """Rows of one pass."""
@@ -151,6 +154,10 @@ class TransformersBackend:
             "device": device.name,
         }
 
+    def use_threads(self, count: int) -> None:
+        """See TextBackend."""
+        use_threads(count)
+
     def prepare_adapter(self, weights: LoraWeights) -> TransformersAdapter:
         """The adapter's terms in the model's dtype and on its device. Raises BadFileError when it is of another model."""
         terms: dict[str, LowRank] = {}
@@ -187,13 +194,13 @@ class TransformersBackend:
         """Append `ids` to the cache in one pass; the head is not computed."""
         self._compute(self._model.base_model, cache, ids)
 
-    def step(self, cache: TransformersCache, token: int) -> torch.Tensor:
-        """Append one token; logits float32 on the CPU, [vocabulary]."""
+    def step(self, cache: TransformersCache, token: int) -> Floats:
+        """Append one token; logits [vocabulary]."""
         logits: torch.Tensor = self._compute(self._model, cache, (token,), logits_to_keep=1).logits
-        return logits[0, -1].float().cpu()
+        return logits[0, -1].float().cpu().numpy()
 
-    def step_together(self, caches: Sequence[TransformersCache], ids: Sequence[int]) -> torch.Tensor:
-        """Append one token to each cache in one pass; logits float32 on the CPU, [rows, vocabulary]."""
+    def step_together(self, caches: Sequence[TransformersCache], ids: Sequence[int]) -> Floats:
+        """Append one token to each cache in one pass; logits [rows, vocabulary]."""
         order, spans = grouped([cache.adapter for cache in caches])
         caches, ids = [caches[row] for row in order], [ids[row] for row in order]
         lengths = self._tensor([cache.length for cache in caches])[0]
@@ -210,12 +217,12 @@ class TransformersBackend:
                 logits_to_keep=1,
             )
             logits: torch.Tensor = output.logits[:, -1].float().cpu()
-            return logits[torch.tensor(order).argsort()]
+            return logits[torch.tensor(order).argsort()].numpy()
 
-    def log_probabilities(self, cache: TransformersCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+    def log_probabilities(self, cache: TransformersCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """Append `ids` in one pass; log-probability of each target behind its token, [tokens]."""
         shares: torch.Tensor = self._compute(self._model, cache, ids).logits[0].float().log_softmax(-1)
-        return shares.gather(-1, self._tensor(targets)[0, :, None])[:, 0].cpu()
+        return shares.gather(-1, self._tensor(targets)[0, :, None])[:, 0].cpu().numpy()
 
     def fork(self, cache: TransformersCache, length: int) -> TransformersCache:
         """A cache of its own with the first `length` tokens; copies nothing."""

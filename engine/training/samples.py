@@ -81,7 +81,7 @@ class Speaker:
                 logits_to_keep=1,
             )
             cache = outputs.past_key_values
-            logits = outputs.logits[:, -1].float().cpu()
+            logits = outputs.logits[:, -1].float().cpu().numpy()
             chosen = [sampler.choose(row) for sampler, row in zip(samplers, logits, strict=True)]
             for row, token in enumerate(chosen):
                 ended[row] = ended[row] or token in self._chat.stop_ids

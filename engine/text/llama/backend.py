@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
 
 from engine.device import Device
@@ -23,8 +24,11 @@ from engine.text.llama.config import LlamaConfig
 from engine.text.llama.forms import FLOAT32, VERSION, Form, LlamaCache
 from engine.text.llama.prepared import read_facts, read_form
 from engine.text.llama.preparing import Preparing
-from engine.text.llama.torch_form import TorchForm
-from engine.text.llama.weights import LlamaAdapter, LlamaWeights, fuse_adapter, read_weights
+from engine.text.sampling import Floats
+
+if TYPE_CHECKING:
+    from engine.text.llama.torch_form import TorchForm
+    from engine.text.llama.weights import LlamaAdapter, LlamaWeights
 
 MAX_TOGETHER = 16
 """Rows of one pass. Weights are read once for all of them; past this the arithmetic itself takes the time."""
@@ -44,12 +48,15 @@ class LlamaBackend:
         self._plain: TorchForm | None = None
         self._best = form
         self._is_closed = False
+        self._threads: int | None = None
         self.preparing: Preparing | None = None
         self.vocabulary_size = config.vocabulary
 
     def adopt(self, form: Form) -> None:
         """Take up a form for the caches that are made from now on. May be called from any thread."""
         if not self._is_closed:
+            if self._threads is not None:
+                form.use_threads(self._threads)
             self._best = form
             if not form.needs_float32:
                 self._plain = None  # what still writes in it keeps it until it ends
@@ -60,8 +67,17 @@ class LlamaBackend:
         forms = {id(form): form.nbytes for form in (self._plain, self._best) if form is not None}
         return sum(forms.values())
 
+    def use_threads(self, count: int) -> None:
+        """See TextBackend. For all forms: a cache may be of another one than the best."""
+        self._threads = count
+        for form in (self._plain, self._best):
+            if form is not None:
+                form.use_threads(count)
+
     def prepare_adapter(self, weights: LoraWeights) -> LlamaAdapter:
         """The adapter's terms, fused as the layers are. Raises BadFileError when it is of another model."""
+        from engine.text.llama.weights import fuse_adapter
+
         return fuse_adapter(weights, self._config)
 
     def new_cache(self, adapter: LlamaAdapter | None = None, path: Mapping[str, Any] | None = None) -> LlamaCache:
@@ -75,7 +91,7 @@ class LlamaBackend:
         return {
             "engine": "llama",
             "engine_version": VERSION,
-            "torch": torch.__version__,
+            "torch": metadata.version("torch"),
             "dtype": cache.form.name,
             "device": "cpu",
         }
@@ -90,34 +106,32 @@ class LlamaBackend:
 
     def prefill(self, cache: LlamaCache, ids: Sequence[int]) -> None:
         """Append `ids` to the cache in one pass; the head is not computed."""
-        with torch.inference_mode():
-            cache.form.prefill(cache, ids)
+        cache.form.prefill(cache, ids)
 
-    def step(self, cache: LlamaCache, token: int) -> torch.Tensor:
-        """Append one token; logits float32, [vocabulary]."""
-        return self.step_together((cache,), (token,))[0]
+    def step(self, cache: LlamaCache, token: int) -> Floats:
+        """Append one token; logits [vocabulary]."""
+        logits: Floats = self.step_together((cache,), (token,))[0]
+        return logits
 
-    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
+    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> Floats:
         """Append one token to each cache, all of one form in one pass. [rows, vocabulary].
 
         A cache that is given several times gets its tokens one behind the other.
         """
-        with torch.inference_mode():
-            forms: dict[int, Form] = {id(cache.form): cache.form for cache in caches}
-            if len(forms) == 1:
-                (form,) = forms.values()
-                return form.step_together(caches, ids)
-            logits = torch.empty(len(ids), self.vocabulary_size)
-            for form in forms.values():
-                rows = [row for row, cache in enumerate(caches) if cache.form is form]
-                logits[rows] = form.step_together([caches[row] for row in rows], [ids[row] for row in rows])
-            return logits
+        forms: dict[int, Form] = {id(cache.form): cache.form for cache in caches}
+        if len(forms) == 1:
+            (form,) = forms.values()
+            return form.step_together(caches, ids)
+        logits = np.empty((len(ids), self.vocabulary_size), np.float32)
+        for form in forms.values():
+            rows = [row for row, cache in enumerate(caches) if cache.form is form]
+            logits[rows] = form.step_together([caches[row] for row in rows], [ids[row] for row in rows])
+        return logits
 
-    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """Append `ids` in one pass; log-probability of each target behind its token, [tokens]."""
-        with torch.inference_mode():
-            found: torch.Tensor = cache.form.log_probabilities(cache, ids, targets)
-            return found
+        found: Floats = cache.form.log_probabilities(cache, ids, targets)
+        return found
 
     def fork(self, cache: LlamaCache, length: int) -> LlamaCache:
         """A cache of its own with the first `length` tokens; copies nothing."""
@@ -139,7 +153,11 @@ class LlamaBackend:
         if self._is_closed:
             raise RuntimeError("the backend is closed")
         if self._plain is None:
+            from engine.text.llama.torch_form import TorchForm
+
             self._plain = TorchForm(self._read_weights(), self._config)
+            if self._threads is not None:
+                self._plain.use_threads(self._threads)
         return self._plain
 
 
@@ -153,6 +171,8 @@ def load_llama(
     """
 
     def weights() -> LlamaWeights:
+        from engine.text.llama.weights import read_weights
+
         try:
             return read_weights(folder, config)
         except (SafetensorError, OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from engine.text.llama.config import LlamaConfig
 from engine.text.llama.packed import Weight, apply
-from engine.text.lora import LowRank
+from engine.text.low_rank import LowRank
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,6 @@ class Terms:
     down: LowRank | None = None
 
 
-LINEARS = ("qkv", "attention_out", "gate_up", "down")
 NO_TERMS = Terms()
 Spans: TypeAlias = Sequence[tuple[slice, Terms]]
 """Which rows have which terms."""
@@ -51,7 +50,7 @@ def before_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states [rows, hidden] → turned queries and keys [rows, heads + kv_heads, width], values [rows, kv_heads, width].
 
-    cos, sin: float32 [rows, width], of the rows' positions (`rope_table`).
+    cos, sin: float32 [rows, width], of the rows' positions (config.rope_table).
     """
     h = F.rms_norm(x, (config.hidden,), layer.attention_norm, config.rms_norm_eps)
     fused = _linear(h, layer.qkv, [(span, terms.qkv) for span, terms in spans])
@@ -77,13 +76,6 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask
         return F.scaled_dot_product_attention(grouped, keys, values).reshape(1, heads * width)
     out = F.scaled_dot_product_attention(queries[None], keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
     return out[0].transpose(0, 1).reshape(count, heads * width)
-
-
-def rope_table(config: LlamaConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines, [positions, head_dim]; the first half of the sines is negative, so that a rotation is two products."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    angles = torch.outer(torch.arange(config.positions, dtype=torch.float32), 1.0 / config.rope_theta**exponents)
-    return torch.cat([angles.cos(), angles.cos()], -1), torch.cat([-angles.sin(), angles.sin()], -1)
 
 
 def _linear(x: torch.Tensor, weight: Weight, terms: Sequence[tuple[slice, LowRank | None]]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """What of a config.json the plain Llama forward pass needs, and whether it computes a model at all.
 
 Architecture: Touvron et al., "Llama 2" (arXiv:2307.09288), with grouped-query attention and rotary position embeddings
-(Su et al., arXiv:2104.09864). Knows no tensors.
+(Su et al., arXiv:2104.09864). Knows numbers and names; knows no weights.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from engine.device import Device
+from engine.text.sampling import Floats
 
 DEFAULT_ROPE_THETA = 10_000.0
+LINEARS = ("qkv", "attention_out", "gate_up", "down")
+"""A block's linear layers; query, key and value are computed as one, and so are gate and up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +69,33 @@ def llama_config(config: Mapping[str, Any], device: Device) -> LlamaConfig | Non
         rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
         rope_theta=float(config.get("rope_theta") or rope.get("rope_theta") or DEFAULT_ROPE_THETA),
         is_tied=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def rope_table(config: LlamaConfig) -> tuple[Floats, Floats]:
+    """Cosines and sines, [positions, head_dim]; the first half of the sines is negative, so that a rotation is two products."""
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    frequencies = np.float32(1.0) / np.float32(config.rope_theta) ** exponents
+    angles = np.outer(np.arange(config.positions, dtype=np.float32), frequencies)
+    cosines, sines = np.cos(angles), np.sin(angles)
+    return np.concatenate([cosines, cosines], -1), np.concatenate([-sines, sines], -1)
+
+
+def linear_sizes(config: LlamaConfig) -> list[tuple[int, int]]:
+    """Inputs and outputs of a block's four fused layers, in the order of LINEARS."""
+    return [(width, sum(out for _, out in modules)) for modules, width in linear_places(0, config)]
+
+
+def linear_places(number: int, config: LlamaConfig) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
+    """Of a block's four fused layers, in the order of LINEARS: (names and outputs of what is fused, inputs)."""
+    prefix = f"model.layers.{number}."
+    query, key_value = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+    qkv = ((f"{attention}q_proj", query), (f"{attention}k_proj", key_value), (f"{attention}v_proj", key_value))
+    gate_up = ((f"{mlp}gate_proj", config.intermediate), (f"{mlp}up_proj", config.intermediate))
+    return (
+        (qkv, config.hidden),
+        (((f"{attention}o_proj", config.hidden),), query),
+        (gate_up, config.hidden),
+        (((f"{mlp}down_proj", config.hidden),), config.intermediate),
     )

@@ -6,12 +6,13 @@ Names and versions are what paths record: an answer is reproduced in the form in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, Self
-
-import torch
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from engine.text.kv import GrowingCache, GrowingLayer
-from engine.text.llama.weights import LlamaAdapter
+from engine.text.sampling import Floats
+
+if TYPE_CHECKING:
+    from engine.text.llama.weights import LlamaAdapter
 
 VERSION: Final = "3"
 """Raised when the arithmetic changes: an answer is reproduced on the version its path records."""
@@ -35,6 +36,9 @@ class Form(Protocol):
     def needs_float32(self) -> bool:
         """Whether the float32 weights must stay for it."""
 
+    def use_threads(self, count: int) -> None:
+        """See engine.text.backend.TextBackend."""
+
     def new_layers(self) -> list[GrowingLayer]:
         """Keys and values of an empty row."""
 
@@ -44,10 +48,10 @@ class Form(Protocol):
     def prefill(self, cache: LlamaCache, ids: Sequence[int]) -> None:
         """See engine.text.backend.TextBackend."""
 
-    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
+    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> Floats:
         """See engine.text.backend.TextBackend."""
 
-    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """See engine.text.backend.TextBackend."""
 
 

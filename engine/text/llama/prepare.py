@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -24,8 +25,7 @@ from engine.device import Device
 from engine.jobs.process import ChildReporter
 from engine.models.folder import read_json
 from engine.text.llama.backend import LlamaBackend
-from engine.text.llama.blocks import LINEARS
-from engine.text.llama.config import LlamaConfig, llama_config
+from engine.text.llama.config import LINEARS, LlamaConfig, llama_config
 from engine.text.llama.forms import PACKED, Form
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
@@ -35,6 +35,7 @@ from engine.text.llama.prepared import FACTS, LIBRARY, WEIGHTS, fingerprint, key
 from engine.text.llama.preparing import JOB
 from engine.text.llama.torch_form import TorchForm
 from engine.text.llama.weights import LlamaWeights, read_weights
+from engine.text.sampling import Floats
 
 PROBE_TOKENS: Final = 12
 CLOSE: Final = 0.1
@@ -85,12 +86,12 @@ def _native(weights: LlamaWeights, part: Path, config: LlamaConfig, plain: Form)
         return None
     try:
         compile_library(part / LIBRARY)
-        form = NativeForm(Library(part / LIBRARY), native_weights.pack(weights), config)
+        form = NativeForm(Library(part / LIBRARY), native_weights.pack(weights), config, torch.get_num_threads())
     except OSError as error:
         logger.info("not in C: %s", error)
         return None
     ours, theirs = (_probe(LlamaBackend(config, lambda: weights, one)) for one in (form, plain))
-    if float((ours - theirs).abs().mean()) > CLOSE * float(theirs.std()):
+    if float(np.abs(ours - theirs).mean()) > CLOSE * float(theirs.std()):
         logger.warning("the form in C computes something else: not used")
         return None
     native_weights.save(form.weights, part / WEIGHTS)
@@ -112,12 +113,12 @@ def _packed(weights: LlamaWeights, part: Path, config: LlamaConfig) -> Form | No
     return TorchForm(weights, config, PACKED, read_packed(part / WEIGHTS, weights), is_row_by_row=True)
 
 
-def _probe(backend: LlamaBackend) -> torch.Tensor:
+def _probe(backend: LlamaBackend) -> Floats:
     """Logits of a few tokens behind a few others."""
     ids = [(7 * number) % backend.vocabulary_size for number in range(24)]
     cache = backend.new_cache()
     backend.prefill(cache, ids[:16])
-    return torch.stack([backend.step(cache, token) for token in ids[16:]])
+    return np.stack([backend.step(cache, token) for token in ids[16:]])
 
 
 def _is_row_by_row(backend: LlamaBackend) -> bool:
@@ -125,7 +126,7 @@ def _is_row_by_row(backend: LlamaBackend) -> bool:
     ids = [3, 1, 4, 1, 5]
     caches = [backend.new_cache() for _ in ids]
     together = backend.step_together(caches, ids)
-    return all(torch.equal(row, backend.step(backend.new_cache(), token)) for row, token in zip(together, ids, strict=True))
+    return all(np.array_equal(row, backend.step(backend.new_cache(), token)) for row, token in zip(together, ids, strict=True))
 
 
 def _speeds(backends: Sequence[LlamaBackend]) -> dict[str, float]:

@@ -12,22 +12,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
 from safetensors import safe_open
 
 from engine.device import cpu_name
-from engine.text.llama.blocks import LINEARS, Layer
-from engine.text.llama.config import LlamaConfig
+from engine.text.llama.config import LINEARS, LlamaConfig
 from engine.text.llama.forms import FLOAT32, PACKED, VERSION, Form
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
 from engine.text.llama.native.library import Library
-from engine.text.llama.packed import Packed4, Packed8
-from engine.text.llama.torch_form import TorchForm
-from engine.text.llama.weights import LlamaWeights
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.text.llama.blocks import Layer
+    from engine.text.llama.packed import Packed8
+    from engine.text.llama.torch_form import TorchForm
+    from engine.text.llama.weights import LlamaWeights
 
 FACTS: Final = "facts.json"
 WEIGHTS: Final = "packed.safetensors"
@@ -40,7 +44,7 @@ busy machine makes smaller differences uncertain.
 
 def key_of_machine() -> str:
     """What packed and compiled files depend on beside the weights: they use all that this very CPU can do."""
-    parts = (VERSION, "torch", torch.__version__, torch.backends.cpu.get_cpu_capability(), cpu_name())
+    parts = (VERSION, "torch", metadata.version("torch"), cpu_name())
     return re.sub(r"[^\w.+]+", "-", "-".join(parts))
 
 
@@ -69,6 +73,8 @@ def read_form(facts: dict[str, Any], prepared: Path, config: LlamaConfig, plain:
         return None
     place = prepared / key_of_machine()
     if names[0] == PACKED:
+        from engine.text.llama.torch_form import TorchForm
+
         weights = plain().weights
         return TorchForm(weights, config, PACKED, read_packed(place / WEIGHTS, weights), is_row_by_row=facts["is_row_by_row"])
     return NativeForm(Library(place / LIBRARY), native_weights.load(place / WEIGHTS, config), config)
@@ -76,6 +82,9 @@ def read_form(facts: dict[str, Any], prepared: Path, config: LlamaConfig, plain:
 
 def read_packed(path: Path, weights: LlamaWeights) -> tuple[tuple[Layer, ...], Packed8]:
     """Layers and head for torch's kernels; norms are those of `weights`."""
+    from engine.text.llama.blocks import Layer
+    from engine.text.llama.packed import Packed4, Packed8
+
     file: Any = safe_open(path, framework="pt")
 
     def read(name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from engine.text.kv import GrowingLayer
-from engine.text.llama.blocks import Layer, Terms, after_attention, attend, before_attention, rope_table
-from engine.text.llama.config import LlamaConfig
+from engine.text.llama.blocks import Layer, Terms, after_attention, attend, before_attention
+from engine.text.llama.config import LlamaConfig, rope_table
 from engine.text.llama.forms import FLOAT32, LlamaCache
 from engine.text.llama.packed import Weight, apply
 from engine.text.llama.weights import LlamaAdapter, LlamaWeights, layer_bytes
 from engine.text.lora import grouped
+from engine.text.sampling import Floats
+from engine.text.threads import use_threads
 
 
 class TorchForm:
@@ -42,7 +44,7 @@ class TorchForm:
         self.weights = weights
         self._layers, self._head = packed or (weights.layers, weights.head)
         self._is_row_by_row = is_row_by_row
-        self._rope = rope_table(config)
+        self._rope = tuple(map(torch.from_numpy, rope_table(config)))
 
     @property
     def nbytes(self) -> int:
@@ -50,6 +52,10 @@ class TorchForm:
         if self._layers is self.weights.layers:
             return self.weights.nbytes
         return self._head.nbytes + sum(layer_bytes(layer) for layer in self._layers)
+
+    def use_threads(self, count: int) -> None:
+        """See Form."""
+        use_threads(count)
 
     def new_layers(self) -> list[GrowingLayer]:
         """See Form."""
@@ -61,15 +67,21 @@ class TorchForm:
 
     def prefill(self, cache: LlamaCache, ids: Sequence[int]) -> None:
         """See Form."""
-        self._read(cache, ids)
+        with torch.inference_mode():
+            self._read(cache, ids)
 
-    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """See Form. In float32."""
-        shares = F.linear(self._read(cache, ids), self.weights.head).log_softmax(-1)
-        return shares.gather(-1, torch.tensor(targets)[:, None])[:, 0]
+        with torch.inference_mode():
+            shares = F.linear(self._read(cache, ids), self.weights.head).log_softmax(-1)
+            return shares.gather(-1, torch.tensor(targets)[:, None])[:, 0].numpy()
 
-    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
+    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> Floats:
         """See Form: linear layers over all rows at once, attention row by row."""
+        with torch.inference_mode():
+            return self._write(caches, ids).numpy()
+
+    def _write(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
         config = self._config
         order, parts = grouped([cache.adapter for cache in caches])
         caches, ids = [caches[row] for row in order], [ids[row] for row in order]

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from engine.models.adapters import LoraWeights
-from engine.text.llama.blocks import LINEARS, Layer, Terms
-from engine.text.llama.config import LlamaConfig
+from engine.text.llama.blocks import Layer, Terms
+from engine.text.llama.config import LINEARS, LlamaConfig, linear_places
 from engine.text.llama.native.terms import NativeTerms
 from engine.text.llama.packed import Weight
-from engine.text.lora import LowRank, does_not_fit, fuse
+from engine.text.lora import does_not_fit
+from engine.text.low_rank import LowRank, fuse
 from engine.text.tensors import TensorReader
 
 
@@ -69,7 +70,7 @@ def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
 
 def fuse_adapter(weights: LoraWeights, config: LlamaConfig) -> LlamaAdapter:
     """The adapter's terms, fused as the layers are. Raises BadFileError when it is of another model."""
-    places = [_places(number, config) for number in range(config.layers)]
+    places = [linear_places(number, config) for number in range(config.layers)]
     known = {name for layer in places for modules, _ in layer for name, _ in modules}
     unknown = sorted(set(weights.modules) - known)
     if unknown:
@@ -78,36 +79,16 @@ def fuse_adapter(weights: LoraWeights, config: LlamaConfig) -> LlamaAdapter:
     return LlamaAdapter(weights.sha256, layers)
 
 
-def linear_sizes(config: LlamaConfig) -> list[tuple[int, int]]:
-    """Inputs and outputs of a block's four fused layers, in the order of LINEARS."""
-    return [(width, sum(out for _, out in modules)) for modules, width in _places(0, config)]
-
-
 def layer_bytes(layer: Layer) -> int:
     """Memory of a block's weights."""
     weights: tuple[Weight, ...] = (layer.attention_norm, layer.mlp_norm, *(getattr(layer, name) for name in LINEARS))
     return sum(weight.nbytes for weight in weights)
 
 
-def _places(number: int, config: LlamaConfig) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
-    """Of a block's four fused layers, in the order of LINEARS: (names and outputs of what is fused, inputs)."""
-    prefix = f"model.layers.{number}."
-    query, key_value = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
-    qkv = ((f"{attention}q_proj", query), (f"{attention}k_proj", key_value), (f"{attention}v_proj", key_value))
-    gate_up = ((f"{mlp}gate_proj", config.intermediate), (f"{mlp}up_proj", config.intermediate))
-    return (
-        (qkv, config.hidden),
-        (((f"{attention}o_proj", config.hidden),), query),
-        (gate_up, config.hidden),
-        (((f"{mlp}down_proj", config.hidden),), config.intermediate),
-    )
-
-
 def _layer(read: TensorReader, number: int, config: LlamaConfig) -> Layer:
-    """A block's weights, fused as `_places` says."""
+    """A block's weights, fused as `linear_places` says."""
     prefix = f"model.layers.{number}."
-    parts = [[read(f"{name}.weight", out, width) for name, out in modules] for modules, width in _places(number, config)]
+    parts = [[read(f"{name}.weight", out, width) for name, out in modules] for modules, width in linear_places(number, config)]
     fused = dict(zip(LINEARS, (torch.cat(part) if len(part) > 1 else part[0] for part in parts), strict=True))
     return Layer(
         attention_norm=read(f"{prefix}input_layernorm.weight", config.hidden),

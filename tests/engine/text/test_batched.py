@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from engine.jobs.job import CancelToken
 from engine.models.adapters import AdapterRef
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, Scored, TextEvent
+from engine.text.sampling import Floats
 from engine.text.scheduler import CHUNK_BESIDE
 from engine.text.transformers_backend import TransformersBackend
 from tests.tiny import CPU, load_tiny, make_adapter, make_model
@@ -119,11 +121,11 @@ def test_a_person_is_served_first(model: LocalTextModel) -> None:
     backend, steps = model._scheduler._backend, [0, 0]
     step, together = backend.step, backend.step_together
 
-    def counted(*values: Any) -> torch.Tensor:
+    def counted(*values: Any) -> Floats:
         steps[0] += 1
         return step(*values)
 
-    def counted_together(caches: Any, ids: Any) -> torch.Tensor:
+    def counted_together(caches: Any, ids: Any) -> Floats:
         steps[1] += len(caches) > 1
         return together(caches, ids)
 
@@ -153,8 +155,8 @@ def test_rows_of_other_families_are_computed_together_too(tmp_path: Path, family
         backend.prefill(one, ids)
         backend.prefill(other, ids)
     for token in (5, 6, 7):
-        expected = torch.stack([backend.step(cache, token) for cache in alone])
-        torch.testing.assert_close(backend.step_together(together, [token] * 4), expected, rtol=1e-4, atol=1e-4)
+        expected = np.stack([backend.step(cache, token) for cache in alone])
+        np.testing.assert_allclose(backend.step_together(together, [token] * 4), expected, rtol=1e-4, atol=1e-4)
 
 
 def by_transformers(folder: Path, ids: list[int], adapter: AdapterRef | None = None) -> torch.Tensor:
@@ -177,7 +179,7 @@ def test_scores_are_those_of_transformers(model: LocalTextModel, folder: Path, l
     scored = model.score(messages, answer)
     ids = model.chat.encode(messages, answer)
     expected = by_transformers(folder, ids)[len(model.chat.encode(messages)) - 1 :]
-    torch.testing.assert_close(torch.tensor(scored.token_logprobs), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(torch.tensor(scored.token_logprobs), expected, rtol=1e-4, atol=1e-4)
     assert "".join(scored.tokens) == answer and len(scored.tokens) == length
     assert scored.perplexity == pytest.approx(math.exp(-float(expected.mean())), rel=1e-4)
 
@@ -187,7 +189,7 @@ def test_an_adapter_scores_for_itself(model: LocalTextModel, folder: Path, adapt
     base, trained, again = (model.score(messages, "An answer.", adapter=ref) for ref in (None, adapter, None))
     assert base == again and base.tokens == trained.tokens and base.token_logprobs != trained.token_logprobs
     expected = by_transformers(folder, model.chat.encode(messages, "An answer."), adapter)[-len(trained.tokens) :]
-    torch.testing.assert_close(torch.tensor(trained.token_logprobs), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(torch.tensor(trained.token_logprobs), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_to_score_and_too_much(model: LocalTextModel) -> None:
@@ -216,4 +218,4 @@ def test_scores_and_answers_go_on_beside_each_other(model: LocalTextModel) -> No
     answers = all_at_once(model, [ask("One", batched=True), ask("Two"), ask("Three", batched=True)])
     scoring.join(timeout=60)
     assert all(texts[0] for texts, _ in answers)
-    torch.testing.assert_close(torch.tensor(scores[0].token_logprobs), torch.tensor(alone.token_logprobs), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(torch.tensor(scores[0].token_logprobs), torch.tensor(alone.token_logprobs), rtol=1e-4, atol=1e-4)

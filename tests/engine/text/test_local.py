@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
 from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
@@ -18,6 +18,7 @@ from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.reuse import length
+from engine.text.sampling import Floats
 from tests.tiny import CPU, load_tiny, make_model, tiny_spec
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=1.1, max_new_tokens=24)
@@ -135,7 +136,7 @@ def test_cancel_stops_within_two_tokens_and_keeps_what_was_written(
     backend = model._scheduler._backend
     step, computed = backend.step, [0]
 
-    def counted(cache: Any, token: int) -> torch.Tensor:
+    def counted(cache: Any, token: int) -> Floats:
         computed[0] += 1
         if computed[0] == 5:  # while the fifth token is computed: from here on the model knows
             cancel.cancel()
@@ -287,13 +288,13 @@ def test_logits_of_the_growing_cache_are_those_of_one_pass(model: LocalTextModel
     backend.prefill(cache, ids[100:-1])
     fork = backend.fork(cache, cache.length)
     logits = backend.step(cache, ids[-1])
-    assert torch.equal(backend.step(fork, ids[-1]), logits)
+    assert np.array_equal(backend.step(fork, ids[-1]), logits)
     whole = backend.new_cache()
     backend.prefill(whole, ids[:-1])
-    assert torch.allclose(backend.step(whole, ids[-1]), logits, atol=1e-4)
+    assert np.allclose(backend.step(whole, ids[-1]), logits, atol=1e-4)
     cut = backend.fork(cache, 100)
     backend.prefill(cut, ids[100:-1])
-    assert torch.equal(backend.step(cut, ids[-1]), logits)
+    assert np.array_equal(backend.step(cut, ids[-1]), logits)
 
 
 class FailingBackend:
@@ -309,6 +310,9 @@ class FailingBackend:
     class Cache:
         def __init__(self) -> None:
             self.length, self.size_bytes = 0, 10
+
+    def use_threads(self, count: int) -> None:
+        pass
 
     def prepare_adapter(self, weights: Any) -> Any:
         raise AssertionError("nobody asked for one")
@@ -328,14 +332,14 @@ class FailingBackend:
     def prefill(self, cache: Cache, ids: Any) -> None:
         cache.length += len(ids)
 
-    def step(self, cache: Cache, token: int) -> torch.Tensor:
+    def step(self, cache: Cache, token: int) -> Floats:
         if cache.length == 60:
             raise self.error
         cache.length += 1
-        return torch.eye(300)[40]
+        return np.eye(300, dtype=np.float32)[40]
 
-    def step_together(self, caches: Any, ids: Any) -> torch.Tensor:
-        return torch.stack([self.step(cache, token) for cache, token in zip(caches, ids, strict=True)])
+    def step_together(self, caches: Any, ids: Any) -> Floats:
+        return np.stack([self.step(cache, token) for cache, token in zip(caches, ids, strict=True)])
 
     def shorten(self, cache: Cache, length: int) -> None:
         cache.length = length

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from engine.errors import BusyError
 from engine.jobs.job import CancelToken
@@ -20,6 +19,7 @@ from engine.text.footprint import UNKNOWN, Footprint
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel, _backend
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
+from engine.text.sampling import Floats
 from engine.text.spare import CHUNK_SHORT
 from tests.engine.room import Room
 from tests.tiny import CPU, make_model, tiny_spec
@@ -64,8 +64,8 @@ class Short:
             cache.layers[1].shorten(cache.layers[1].length - len(ids))
             raise OUT
 
-    def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> torch.Tensor:
-        logits: torch.Tensor = self._backend.step_together(caches, ids)
+    def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> Floats:
+        logits: Floats = self._backend.step_together(caches, ids)
         if len(caches) > self.most_rows:
             raise OUT
         return logits

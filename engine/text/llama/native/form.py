@@ -8,17 +8,20 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from engine.text.kv import GrowingLayer, Room
-from engine.text.llama.blocks import LINEARS, rope_table
-from engine.text.llama.config import LlamaConfig
+from engine.text.llama.config import LINEARS, LlamaConfig, rope_table
 from engine.text.llama.forms import NATIVE, LlamaCache
 from engine.text.llama.native.library import CLayer, CLinear, CModel, CSpan, Library
 from engine.text.llama.native.tiles import TILE, Tiles
 from engine.text.llama.native.weights import NORMS, NativeWeights
-from engine.text.llama.weights import LlamaAdapter
+from engine.text.sampling import Floats
+
+if TYPE_CHECKING:
+    from engine.text.llama.weights import LlamaAdapter
 
 
 class NativeForm:
@@ -26,7 +29,8 @@ class NativeForm:
 
     needs_float32 = False
 
-    def __init__(self, library: Library, weights: NativeWeights, config: LlamaConfig) -> None:
+    def __init__(self, library: Library, weights: NativeWeights, config: LlamaConfig, threads: int = 1) -> None:
+        self._threads = threads
         self.name = f"int{weights.bits}, {NATIVE}"
         self._config = config
         self._library = library
@@ -35,7 +39,7 @@ class NativeForm:
         self._layers = (CLayer * config.layers)(
             *(
                 CLayer(
-                    *(getattr(layer, name).data_ptr() for name in NORMS),
+                    *(getattr(layer, name).ctypes.data for name in NORMS),
                     *(_linear(getattr(layer, name)) for name in LINEARS),
                 )
                 for layer in weights.layers
@@ -43,8 +47,8 @@ class NativeForm:
         )
         self._model = CModel(
             ctypes.addressof(self._layers),
-            weights.norm.data_ptr(),
-            *(table.data_ptr() for table in self._tables),
+            weights.norm.ctypes.data,
+            *(table.ctypes.data for table in self._tables),
             _linear(weights.embedding),
             _linear(weights.head),
             config.layers,
@@ -62,6 +66,10 @@ class NativeForm:
         """See Form; with the memory that passes work in."""
         return self.weights.nbytes + int(self._model.memory_size)
 
+    def use_threads(self, count: int) -> None:
+        """See Form."""
+        self._threads = count
+
     def new_layers(self) -> list[GrowingLayer]:
         """See Form: all layers lie together."""
         return [GrowingLayer()]
@@ -74,22 +82,25 @@ class NativeForm:
         """See Form."""
         self._run([(cache, ids)], has_logits=False)
 
-    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> torch.Tensor:
+    def step_together(self, caches: Sequence[LlamaCache], ids: Sequence[int]) -> Floats:
         """See Form."""
         places: dict[int, list[int]] = {}
         for place, cache in enumerate(caches):
             places.setdefault(id(cache), []).append(place)
         logits = self._run([(caches[own[0]], [ids[place] for place in own]) for own in places.values()])
         order = [place for own in places.values() for place in own]
-        return logits if order == [*range(len(order))] else logits[torch.tensor(order).argsort()]
+        return logits if order == [*range(len(order))] else logits[np.argsort(order)]
 
-    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> torch.Tensor:
+    def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """See Form."""
-        shares = self._run([(cache, ids)]).log_softmax(-1)
-        return shares.gather(-1, torch.tensor(targets)[:, None])[:, 0]
+        logits = self._run([(cache, ids)])
+        highest = logits.max(-1)
+        wanted = logits[np.arange(len(targets)), targets] - highest
+        logits -= highest[:, None]
+        return np.asarray(wanted - np.log(np.exp(logits, out=logits).sum(-1)), dtype=np.float32)
 
-    def _run(self, rows: Sequence[tuple[LlamaCache, Sequence[int]]], *, has_logits: bool = True) -> torch.Tensor:
-        """Append tokens to rows; logits after each token, row by row, float32 [tokens, vocabulary]."""
+    def _run(self, rows: Sequence[tuple[LlamaCache, Sequence[int]]], *, has_logits: bool = True) -> Floats:
+        """Append tokens to rows; logits after each token, row by row, [tokens, vocabulary]."""
         every = [number for _, ids in rows for number in ids]
         size = self._config.vocabulary
         if (
@@ -97,7 +108,7 @@ class NativeForm:
             or max(len(ids) + cache.length for cache, ids in rows) > self._config.positions
         ):
             raise IndexError("a token or its place is not the model's")  # C would read something else there
-        logits = torch.empty(len(every) if has_logits else 0, -(-size // TILE) * TILE)
+        logits = np.empty((len(every) if has_logits else 0, -(-size // TILE) * TILE), np.float32)
         all_ids = (ctypes.c_int32 * len(every))(*every)
         spans, address = [], ctypes.addressof(all_ids)
         for cache, ids in rows:
@@ -106,19 +117,17 @@ class NativeForm:
             room = layer.extend(len(ids), self._empty_room)
             adapter: LlamaAdapter | None = cache.adapter
             terms = None if adapter is None else adapter.native.address
-            keys, values = room.keys.data_ptr(), room.values.data_ptr()
+            keys, values = room.keys.ctypes.data, room.values.ctypes.data
             spans.append(CSpan(address, keys, values, terms, room.capacity, position, len(ids), has_logits))
             address += 4 * len(ids)
-        self._library.run(self._model, spans, logits)
+        self._library.run(self._model, spans, logits, self._threads)
         return logits[:, :size]
 
     def _empty_room(self, capacity: int) -> Room:
         config = self._config
-        keys, values = (
-            torch.empty(config.layers, config.kv_heads, capacity, config.head_dim, dtype=torch.float16) for _ in range(2)
-        )
-        return Room(keys, values)
+        shape = (config.layers, config.kv_heads, capacity, config.head_dim)
+        return Room(np.empty(shape, np.float16), np.empty(shape, np.float16))
 
 
 def _linear(tiles: Tiles) -> CLinear:
-    return CLinear(tiles.data.data_ptr(), tiles.outputs, tiles.inputs, tiles.bits)
+    return CLinear(tiles.data.ctypes.data, tiles.outputs, tiles.inputs, tiles.bits)

@@ -6,17 +6,19 @@ Knows bytes and addresses; knows no model's files and no caches.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import torch
+from engine.text.sampling import Floats
 
 SOURCE: Final = Path(__file__).with_name("step.c")
-COMPILERS: Final = ("cc", "gcc", "clang")
+COMPILERS: Final = ("gcc", "cc")
 _FLAGS: Final = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 _COMPILE_S: Final = 120.0
 
@@ -79,7 +81,8 @@ class Library:
     """The compiled step.c."""
 
     def __init__(self, path: Path) -> None:
-        """Load it. Raises OSError for a damaged file, and where torch brings no OpenMP that it could share."""
+        """Load it. Raises OSError for a damaged file, and where there is no GNU OpenMP."""
+        _share_openmp()
         library = ctypes.CDLL(str(path))  # all symbols are looked up at once
         self._pass = library.tastemaker_pass
         self._pass.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -88,11 +91,11 @@ class Library:
         self._release.argtypes = (ctypes.c_void_p,)
         self._release.restype = None
 
-    def run(self, model: CModel, spans: Sequence[CSpan], logits: torch.Tensor) -> None:
-        """One pass, with torch's number of threads. Raises MemoryError; nothing was computed then."""
+    def run(self, model: CModel, spans: Sequence[CSpan], logits: Floats, threads: int) -> None:
+        """One pass. Raises MemoryError; nothing was computed then."""
         array = (CSpan * len(spans))(*spans)
         addresses = ctypes.addressof(model), ctypes.addressof(array)
-        if self._pass(*addresses, len(spans), logits.data_ptr(), torch.get_num_threads()):
+        if self._pass(*addresses, len(spans), logits.ctypes.data, threads):
             raise MemoryError("no memory for a pass of the language model")
 
     def release(self, model: CModel) -> None:
@@ -103,19 +106,28 @@ class Library:
 def compile_library(to: Path) -> None:
     """Compile step.c for this CPU. Raises OSError, with what the compiler said, where there is none or where it fails.
 
-    The two steps are two so that the library is linked with no OpenMP of its own: it takes the one that torch has loaded, and
-    with it torch's threads. Two teams on the same cores would wait for each other.
+    The two steps are two so that the library is linked with no OpenMP of its own: see `_share_openmp`.
     """
-    compiler = os.environ.get("CC") or next(filter(shutil.which, COMPILERS), None)
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC", "")) or [next(filter(shutil.which, COMPILERS), "")]
+    if not shutil.which(compiler[0]):
         raise OSError("there is no C compiler")
     part = to.with_suffix(".o")
     try:
         for arguments in ((*_FLAGS, "-c", str(SOURCE), "-o", str(part)), ("-shared", str(part), "-o", str(to))):
-            done = subprocess.run((compiler, *arguments), capture_output=True, text=True, timeout=_COMPILE_S)
+            done = subprocess.run((*compiler, *arguments), capture_output=True, text=True, timeout=_COMPILE_S)
             if done.returncode:
                 raise OSError(done.stderr.strip()[-2000:])
     except subprocess.TimeoutExpired as error:
         raise OSError(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _share_openmp() -> None:
+    """Bring torch's own OpenMP into the process, without torch: whichever of both computes, its threads are the same. Two teams
+    on the same cores would wait for each other.
+    """
+    torch = importlib.util.find_spec("torch")
+    places = [] if torch is None else [Path(place) / "lib" for place in torch.submodule_search_locations or ()]
+    found = [str(path) for place in places for path in place.glob("libgomp*.so*")]
+    ctypes.CDLL(found[0] if found else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)

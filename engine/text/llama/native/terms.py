@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from engine.text.llama.blocks import LINEARS, Terms
+from engine.text.llama.blocks import Terms
+from engine.text.llama.config import LINEARS
 from engine.text.llama.native.library import CTerm
-from engine.text.lora import LowRank
+from engine.text.low_rank import LowRank
 
 
 class NativeTerms:

@@ -1,6 +1,6 @@
 """Weights in the order that step.c reads them: tiles of 16 outputs, groups of 32 inputs, 4 or 8 bits.
 
-Knows tensors; knows no model and no file.
+Knows arrays; knows no model and no file.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import torch
-import torch.nn.functional as F
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.text.sampling import Floats
 
 GROUP: Final = 32
 """Weights of one output that share a scale."""
 TILE: Final = 16
 """Outputs that are computed at once."""
 _LEVELS: Final = 15
+_LINE: Final = 64
 _TOLERANCE: Final = 2.0**-7
 """How far a weight may lie from its grid, as a share of the largest weight of its group: twice bfloat16's rounding."""
 
@@ -24,8 +27,8 @@ _TOLERANCE: Final = 2.0**-7
 class Tiles:
     """A linear layer without bias."""
 
-    data: torch.Tensor
-    """uint8 [tiles, bytes of a tile]; step.c says what they are."""
+    data: NDArray[np.uint8]
+    """[tiles, bytes of a tile]; step.c says what they are."""
     outputs: int
     inputs: int
     bits: int
@@ -33,7 +36,16 @@ class Tiles:
     @property
     def nbytes(self) -> int:
         """Memory of it."""
-        return self.data.nbytes
+        return int(self.data.nbytes)
+
+
+def aligned(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same in memory that begins with a line of the cache, so that vectors lie within lines."""
+    room = np.empty(data.nbytes + _LINE, np.uint8)
+    start = -room.ctypes.data % _LINE
+    found = room[start : start + data.nbytes].reshape(data.shape)
+    found[...] = data
+    return found
 
 
 def tile_bytes(inputs: int, bits: int) -> int:
@@ -41,7 +53,7 @@ def tile_bytes(inputs: int, bits: int) -> int:
     return inputs // GROUP * (TILE * GROUP * bits // 8 + TILE * (4 if bits == 4 else 2))
 
 
-def pack4(weight: torch.Tensor) -> Tiles | None:
+def pack4(weight: Floats) -> Tiles | None:
     """Weights [out, in] in 4 bits, or None when they do not lie on a grid of 16 values in each group.
 
     Published 4-bit weights (GGUF's Q4_0 and Q4_1) do, however they were unpacked since: nothing is lost but the rounding of
@@ -50,51 +62,52 @@ def pack4(weight: torch.Tensor) -> Tiles | None:
     outputs, inputs = weight.shape
     if inputs % GROUP or outputs % TILE:
         return None
-    groups = weight.float().view(outputs, inputs // GROUP, GROUP)
-    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    scale = (high - low) / _LEVELS
-    levels = ((groups - low) / scale.clamp_min(1e-12)).round()
-    far = (levels * scale + low - groups).abs().amax(-1)
-    if bool((far > _TOLERANCE * groups.abs().amax(-1)).any()):
+    groups = weight.reshape(outputs, inputs // GROUP, GROUP)
+    low = groups.min(-1, keepdims=True)
+    scale = (groups.max(-1, keepdims=True) - low) / np.float32(_LEVELS)
+    levels = np.rint((groups - low) / np.maximum(scale, np.float32(1e-12)))
+    far = np.abs(levels * scale + low - groups).max(-1)
+    if bool((far > _TOLERANCE * np.abs(groups).max(-1)).any()):
         return None
     tiles, count = outputs // TILE, inputs // GROUP
     # [tile, output, group, half, four, place] → [tile, group, half, four, output, place]
-    ordered = levels.to(torch.uint8).view(tiles, TILE, count, 2, 4, 4).permute(0, 2, 3, 4, 1, 5)
+    ordered = levels.astype(np.uint8).reshape(tiles, TILE, count, 2, 4, 4).transpose(0, 2, 3, 4, 1, 5)
     packed = (ordered[:, :, 0] | ordered[:, :, 1] << 4).reshape(tiles, -1)
-    grid = torch.cat([_by_tile(scale, tiles, count), _by_tile(low, tiles, count)], -1)
-    return Tiles(torch.cat([packed, grid.view(torch.uint8).reshape(tiles, -1)], 1), outputs, inputs, 4)
+    grid = np.concatenate([_by_tile(scale, tiles, count), _by_tile(low, tiles, count)], -1)
+    return Tiles(aligned(np.concatenate([packed, grid.view(np.uint8).reshape(tiles, -1)], 1)), outputs, inputs, 4)
 
 
-def pack8(weight: torch.Tensor) -> Tiles:
+def pack8(weight: Floats) -> Tiles:
     """Weights [out, in] rounded to 8 bits; `in` is a multiple of GROUP, outputs are filled up to whole tiles."""
     outputs, inputs = weight.shape
-    weight = F.pad(weight.float(), (0, 0, 0, -outputs % TILE))
+    weight = np.pad(weight, ((0, -outputs % TILE), (0, 0)))
     tiles, count = len(weight) // TILE, inputs // GROUP
-    groups = weight.view(-1, count, GROUP)
-    scale = groups.abs().amax(-1, keepdim=True) / 127
-    levels = (groups / scale.clamp_min(1e-12)).round().clamp(-127, 127) + 128
-    packed = levels.to(torch.uint8).view(tiles, TILE, count, 8, 4).permute(0, 2, 3, 1, 4).reshape(tiles, -1)
-    scales = _by_tile(scale, tiles, count)
-    return Tiles(torch.cat([packed, scales.view(torch.uint8).reshape(tiles, -1)], 1), outputs, inputs, 8)
+    groups = weight.reshape(-1, count, GROUP)
+    scale = np.abs(groups).max(-1, keepdims=True) / np.float32(127)
+    levels = np.rint(groups / np.maximum(scale, np.float32(1e-12))).clip(-127, 127) + 128
+    packed = levels.astype(np.uint8).reshape(tiles, TILE, count, 8, 4).transpose(0, 2, 3, 1, 4).reshape(tiles, -1)
+    scales = _by_tile(scale, tiles, count).view(np.uint8).reshape(tiles, -1)
+    return Tiles(aligned(np.concatenate([packed, scales], 1)), outputs, inputs, 8)
 
 
-def unpacked(tiles: Tiles) -> torch.Tensor:
-    """The weights that they stand for: float32 [out, in]."""
+def unpacked(tiles: Tiles) -> Floats:
+    """The weights that they stand for: [out, in]."""
     count, number = tiles.inputs // GROUP, len(tiles.data)
     size = count * (256 if tiles.bits == 4 else 512)
-    raw, rest = tiles.data[:, :size], tiles.data[:, size:].clone().view(torch.float16).float()
+    raw = tiles.data[:, :size]
+    rest = np.ascontiguousarray(tiles.data[:, size:]).view(np.float16).astype(np.float32)
     if tiles.bits == 4:
-        both = raw.view(number, count, 1, 4, TILE, 4)
-        levels = torch.cat([both & 15, both >> 4], 2).permute(0, 4, 1, 2, 3, 5).reshape(-1, count, GROUP)
-        grid = rest.view(number, count, 2, TILE).permute(0, 3, 1, 2).reshape(-1, count, 2)
-        weight = levels.float() * grid[..., :1] + grid[..., 1:]
+        both = raw.reshape(number, count, 1, 4, TILE, 4)
+        levels = np.concatenate([both & 15, both >> 4], 2).transpose(0, 4, 1, 2, 3, 5).reshape(-1, count, GROUP)
+        grid = rest.reshape(number, count, 2, TILE).transpose(0, 3, 1, 2).reshape(-1, count, 2)
+        weight = levels.astype(np.float32) * grid[..., :1] + grid[..., 1:]
     else:
-        levels = raw.view(number, count, 8, TILE, 4).permute(0, 3, 1, 2, 4).reshape(-1, count, GROUP)
-        scale = rest.view(number, count, TILE).permute(0, 2, 1).reshape(-1, count, 1)
-        weight = (levels.float() - 128) * scale
-    return weight.view(-1, tiles.inputs)[: tiles.outputs]
+        levels = raw.reshape(number, count, 8, TILE, 4).transpose(0, 3, 1, 2, 4).reshape(-1, count, GROUP)
+        scale = rest.reshape(number, count, TILE).transpose(0, 2, 1).reshape(-1, count, 1)
+        weight = (levels.astype(np.float32) - 128) * scale
+    return weight.reshape(-1, tiles.inputs)[: tiles.outputs]
 
 
-def _by_tile(values: torch.Tensor, tiles: int, count: int) -> torch.Tensor:
+def _by_tile(values: Floats, tiles: int, count: int) -> NDArray[np.float16]:
     """[out, groups, 1] → half precision [tiles, groups, 16]."""
-    return values.half().view(tiles, TILE, count).permute(0, 2, 1).contiguous()
+    return np.ascontiguousarray(values.astype(np.float16).reshape(tiles, TILE, count).transpose(0, 2, 1))

@@ -1,6 +1,6 @@
 """All weights of a model as step.c computes them, and their file. What 4 bits do not hold without loss gets 8.
 
-Knows tensors and their file; computes nothing.
+Knows arrays and their file; computes nothing.
 """
 
 from __future__ import annotations
@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
-from engine.text.llama.blocks import LINEARS
-from engine.text.llama.config import LlamaConfig
-from engine.text.llama.native.tiles import GROUP, TILE, Tiles, pack4, pack8, tile_bytes
-from engine.text.llama.weights import LlamaWeights, linear_sizes
+from engine.text.llama.config import LINEARS, LlamaConfig, linear_sizes
+from engine.text.llama.native.tiles import GROUP, TILE, Tiles, aligned, pack4, pack8, tile_bytes
+from engine.text.sampling import Floats
+
+if TYPE_CHECKING:
+    from engine.text.llama.weights import LlamaWeights
+
+Array: TypeAlias = "NDArray[np.uint8] | Floats"
 
 NORMS = ("attention_norm", "mlp_norm")
 
@@ -26,8 +31,8 @@ NORMS = ("attention_norm", "mlp_norm")
 class NativeLayer:
     """One block, as engine.text.llama.blocks.Layer has it."""
 
-    attention_norm: torch.Tensor
-    mlp_norm: torch.Tensor
+    attention_norm: Floats
+    mlp_norm: Floats
     qkv: Tiles
     attention_out: Tiles
     gate_up: Tiles
@@ -40,7 +45,7 @@ class NativeWeights:
 
     embedding: Tiles
     layers: tuple[NativeLayer, ...]
-    norm: torch.Tensor
+    norm: Floats
     head: Tiles
 
     @property
@@ -51,11 +56,11 @@ class NativeWeights:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all tensors, each counted once."""
-        return sum({id(tensor): tensor.nbytes for _, tensor in self.tensors()}.values())
+        """Memory of all of them, each counted once."""
+        return sum(int(array.nbytes) for _, array in self.arrays())
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Names and tensors, as they lie in the file; a tied head is left out."""
+    def arrays(self) -> Iterator[tuple[str, Array]]:
+        """Names and arrays, as they lie in the file; a tied head is left out."""
         yield "embedding", self.embedding.data
         yield "norm", self.norm
         if self.head is not self.embedding:
@@ -75,44 +80,45 @@ def pack(weights: LlamaWeights) -> NativeWeights:
     """Pack a model for which `can_pack` holds."""
     layers = []
     for layer in weights.layers:
-        packed = {name: pack4(getattr(layer, name)) or pack8(getattr(layer, name)) for name in LINEARS}
-        layers.append(NativeLayer(attention_norm=layer.attention_norm, mlp_norm=layer.mlp_norm, **packed))
-    embedding = pack8(weights.embedding)
-    head = embedding if weights.head is weights.embedding else pack8(weights.head)
-    return NativeWeights(embedding, tuple(layers), weights.norm, head)
+        linears = {name: getattr(layer, name).numpy() for name in LINEARS}
+        packed = {name: pack4(weight) or pack8(weight) for name, weight in linears.items()}
+        layers.append(NativeLayer(layer.attention_norm.numpy(), layer.mlp_norm.numpy(), **packed))
+    embedding = pack8(weights.embedding.numpy())
+    head = embedding if weights.head is weights.embedding else pack8(weights.head.numpy())
+    return NativeWeights(embedding, tuple(layers), weights.norm.numpy(), head)
 
 
 def save(weights: NativeWeights, path: Path) -> None:
     """Write the file."""
-    save_file({name: tensor.contiguous() for name, tensor in weights.tensors()}, path)
+    save_file({name: np.ascontiguousarray(array) for name, array in weights.arrays()}, path)
 
 
 def load(path: Path, config: LlamaConfig) -> NativeWeights:
     """Read the file. Raises SafetensorError, OSError, or ValueError when it does not fit the config."""
-    file: Any = safe_open(path, framework="pt")
+    file: Any = safe_open(path, framework="np")
 
-    def tensor(name: str, *shape: int) -> torch.Tensor:
-        found: torch.Tensor = file.get_tensor(name)
-        if tuple(found.shape) != shape or found.dtype != torch.float32:
+    def norm(name: str) -> Floats:
+        found: Floats = file.get_tensor(name)
+        if found.shape != (config.hidden,) or found.dtype != np.float32:
             raise ValueError(f"{name} does not fit the model")
-        return found.clone()  # off the file, so that vectors lie within lines of the cache
+        return found
 
     def tiles(name: str, inputs: int, outputs: int) -> Tiles:
-        data: torch.Tensor = file.get_tensor(name)
+        data: NDArray[np.uint8] = file.get_tensor(name)
         bits = {tile_bytes(inputs, bits): bits for bits in (4, 8)}.get(data.shape[-1])
-        if bits is None or data.dtype != torch.uint8 or len(data) != -(-outputs // TILE):
+        if bits is None or data.dtype != np.uint8 or len(data) != -(-outputs // TILE):
             raise ValueError(f"{name} does not fit the model")
-        return Tiles(data.clone(), outputs, inputs, bits)
+        return Tiles(aligned(data), outputs, inputs, bits)
 
     sizes = linear_sizes(config)
     layers = [
         NativeLayer(
-            tensor(f"{number}.attention_norm", config.hidden),
-            tensor(f"{number}.mlp_norm", config.hidden),
+            norm(f"{number}.attention_norm"),
+            norm(f"{number}.mlp_norm"),
             **{name: tiles(f"{number}.{name}", *size) for name, size in zip(LINEARS, sizes, strict=True)},
         )
         for number in range(config.layers)
     ]
     embedding = tiles("embedding", config.hidden, config.vocabulary)
     head = embedding if config.is_tied else tiles("head", config.hidden, config.vocabulary)
-    return NativeWeights(embedding, tuple(layers), tensor("norm", config.hidden), head)
+    return NativeWeights(embedding, tuple(layers), norm("norm"), head)
