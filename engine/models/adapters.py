@@ -2,7 +2,7 @@
 
 An adapter is data from a file, so it is read as one: safetensors only, never a pickle; its bytes must have the recorded
 sha256; and only what the studio computes is taken (a low-rank term on linear layers: Hu et al., "LoRA", arXiv:2106.09685).
-Knows files and tensors; knows no base model, no database and no lineage. torch is imported when weights are read.
+Knows files and arrays; knows no base model, no database and no lineage.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
+import numpy as np
+
+from engine.arrays import Floats
 from engine.errors import BadFileError
 from engine.models.folder import read_json, refuse_code
-
-if TYPE_CHECKING:
-    import torch
 
 BASE = "base"
 """What a path and a record name when no adapter was on."""
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 MAX_WEIGHTS_BYTES = 8 * 2**30
+_DTYPES: Final[Mapping[str, Any]] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _CHANGES_ARITHMETIC = (
     "use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern",
@@ -59,14 +60,14 @@ class LoraWeights:
     """An adapter that passed the checks. y + up(down(x)) · scaling for each module, all float32."""
 
     sha256: str
-    """Of the very bytes the tensors were made from."""
+    """Of the very bytes the arrays were made from."""
     scaling: float
-    modules: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    modules: Mapping[str, tuple[Floats, Floats]]
     """By the linear layer's name in its model: (down [rank, in], up [out, rank])."""
 
     @property
     def size_bytes(self) -> int:
-        """Memory of the tensors."""
+        """Memory of the arrays."""
         return sum(down.nbytes + up.nbytes for down, up in self.modules.values())
 
 
@@ -76,8 +77,7 @@ def load_lora(folder: Path, sha256: str | None = None) -> LoraWeights:
     Raises BadFileError in one sentence when a file is missing, damaged, changed, no safetensors, or of another kind than plain
     LoRA on linear layers.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors import SafetensorError, deserialize
 
     scaling = _read_scaling(folder)
     data = _read_weights(folder)
@@ -85,7 +85,7 @@ def load_lora(folder: Path, sha256: str | None = None) -> LoraWeights:
     if sha256 is not None and found != sha256:
         raise _damaged(folder, "its weights are not the ones that were trained")
     try:
-        tensors = load(data)
+        tensors = deserialize(data)  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError, KeyError) as error:
         raise _damaged(folder, f"{WEIGHTS_NAME} is no safetensors file") from error
     return LoraWeights(found, scaling, _pairs(folder, tensors))
@@ -120,17 +120,21 @@ def _read_weights(folder: Path) -> bytes:
         raise _damaged(folder, f"{WEIGHTS_NAME} cannot be read") from error
 
 
-def _pairs(folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    import torch
-
-    sides: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
+def _pairs(folder: Path, tensors: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, tuple[Floats, Floats]]:
+    sides: dict[str, dict[str, Floats]] = {}
+    for name, tensor in tensors:
         match = _TENSOR.fullmatch(name)
         if match is None:
             raise _other_kind(folder, f"{name} is no low-rank weight of a linear layer")
-        if tensor.dim() != 2 or not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+        dtype, shape = tensor["dtype"], tensor["shape"]
+        if len(shape) != 2 or dtype not in _DTYPES:
             raise _damaged(folder, f"{name} holds no usable numbers")
-        sides.setdefault(match["module"], {})[match["side"]] = tensor.to(torch.float32)
+        raw = np.frombuffer(tensor["data"], _DTYPES[dtype]).reshape(shape)
+        # bfloat16 is the upper half of float32, and numpy does not know it.
+        values = (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else raw.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise _damaged(folder, f"{name} holds no usable numbers")
+        sides.setdefault(match["module"], {})[match["side"]] = values
     if not sides:
         raise _damaged(folder, f"{WEIGHTS_NAME} is empty")
     pairs = {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.arrays import Floats
 from engine.models.adapters import LoraWeights
-from engine.text.sampling import Floats
 
 
 class RowCache(Protocol):

@@ -7,17 +7,18 @@ follows how many were right. Knows ids only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 LONGEST: Final = 10
-"""Tokens guessed at once. Each costs a fifth of a step, behind a long prompt a third."""
-_FIRST: Final = 4
+"""Most tokens guessed at once."""
+_COST: Final = 1 / 6
+"""Of a step: what one more guess in a pass takes."""
+_MEMORY: Final = 0.8
+"""How much of what was known before counts when the next guesses are judged."""
 _KEY_LENGTHS: Final = (4, 3)
 """Tokens that two places must share; more of them are surer."""
-_PAUSE: Final = 8
-"""Tokens without guesses after a guess of which nothing was right, doubled each time."""
-_LONGEST_PAUSE: Final = 128
 
 
 class Drafter:
@@ -26,9 +27,7 @@ class Drafter:
     def __init__(self, ids: Iterable[int]) -> None:
         self._ids: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}
-        self._length = _FIRST
-        self._pause = _PAUSE
-        self._silent = 0
+        self._right, self._judged = 2.0, 3.0
         for token in ids:
             self.push(token)
 
@@ -42,22 +41,22 @@ class Drafter:
         self._ids.append(token)
 
     def draft(self) -> Sequence[int]:
-        """Tokens that may come next; empty where nothing is alike, or while guesses were wrong lately."""
-        if self._silent > 0:
-            self._silent -= 1
-            return ()
+        """Tokens that may come next; empty where nothing is alike."""
         for length in _KEY_LENGTHS:
             place = self._places.get(tuple(self._ids[-length:]))
             if place is not None and len(self._ids) >= length:
-                return self._ids[place : place + self._length]
+                return self._ids[place : place + self._length()]
         return ()
 
     def learn(self, guessed: int, right: int) -> None:
         """Hear how many of the guessed tokens were right."""
         if not guessed:
             return
-        if right == 0:
-            self._silent, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-        else:
-            self._pause = _PAUSE
-        self._length = min(LONGEST, 2 * self._length) if right == guessed else max(2, right + 1)
+        # What lies behind the first wrong guess was never judged.
+        self._right = _MEMORY * self._right + right
+        self._judged = _MEMORY * self._judged + min(right + 1, guessed)
+
+    def _length(self) -> int:
+        """Tokens to guess: as long as the next one is likelier to be needed than what it costs, if they go on as they went."""
+        share = min(0.95, max(0.2, self._right / self._judged))
+        return max(1, min(LONGEST, int(math.log(_COST) / math.log(share))))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.arrays import Floats
 from engine.errors import BadOptionError, StudioError
 from engine.jobs.job import CancelToken
 from engine.models.adapters import sha256_of
@@ -18,7 +19,7 @@ from engine.text.drafting import Drafter
 from engine.text.footprint import CHUNK_ALONE
 from engine.text.model import FinishReason, GenerateRequest, Sampling, TextEvent
 from engine.text.reuse import Segment, Step, append, length
-from engine.text.sampling import Floats, Sampler
+from engine.text.sampling import Sampler
 from engine.text.stream import Decode, Detokenizer, StopText
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
     y = x·W + (x·down)·up        with the scaling in `up` (Hu et al., "LoRA", arXiv:2106.09685)
 
-Knows tensors; knows no model and no request.
+Knows arrays; knows no torch, no model and no request.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 
+from engine.arrays import Floats
 from engine.models.adapters import LoraWeights
 from engine.text.lora import does_not_fit
 
@@ -21,19 +21,15 @@ from engine.text.lora import does_not_fit
 class LowRank:
     """What an adapter adds to one linear layer, or to several that are computed as one."""
 
-    down: torch.Tensor
+    down: Floats
     """[rank, in]."""
-    up: torch.Tensor
+    up: Floats
     """[rank, out]."""
 
     @property
     def size_bytes(self) -> int:
         """Memory of both."""
         return int(self.down.nbytes + self.up.nbytes)
-
-    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
-        """Add the term of x [rows, in] to y [rows, out], in place."""
-        y.addmm_(F.linear(x, self.down), self.up)
 
 
 def fuse(weights: LoraWeights, modules: Sequence[tuple[str, int]], width: int) -> LowRank | None:
@@ -46,14 +42,14 @@ def fuse(weights: LoraWeights, modules: Sequence[tuple[str, int]], width: int) -
     ranks = [0 if pair is None else pair[0].shape[0] for pair, _, _ in pairs]
     if not any(ranks):
         return None
-    down = torch.zeros(sum(ranks), width)
-    up = torch.zeros(sum(ranks), sum(out for _, _, out in pairs))
+    down = np.zeros((sum(ranks), width), np.float32)
+    up = np.zeros((sum(ranks), sum(out for _, _, out in pairs)), np.float32)
     row = column = 0
     for (pair, name, out), rank in zip(pairs, ranks, strict=True):
         if pair is not None:
             if pair[0].shape[1] != width or pair[1].shape[0] != out:
                 raise does_not_fit(f"{name} has other sizes")
             down[row : row + rank] = pair[0]
-            up[row : row + rank, column : column + out] = pair[1].T * weights.scaling
+            up[row : row + rank, column : column + out] = pair[1].T * np.float32(weights.scaling)
         row, column = row + rank, column + out
     return LowRank(down, up)

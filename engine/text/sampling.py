@@ -7,14 +7,12 @@ ids; knows no model, no cache and no text.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.text.model import Sampling
-
-Floats: TypeAlias = NDArray[np.float32]
 
 _LIKELY = 512
 """Tokens that are looked at first: nearly always they reach top_p, and sorting a whole vocabulary takes four times as long."""

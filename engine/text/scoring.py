@@ -9,10 +9,10 @@ import queue
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from engine.arrays import Floats
 from engine.errors import StudioError
 from engine.jobs.job import CancelToken
 from engine.text.footprint import CHUNK_ALONE
-from engine.text.sampling import Floats
 
 if TYPE_CHECKING:
     from engine.text.lora import LoadedAdapter

@@ -19,14 +19,15 @@ import transformers
 from transformers import AutoModelForCausalLM
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from engine.arrays import Floats
 from engine.device import Device
 from engine.errors import BadFileError
 from engine.models.adapters import BASE, LoraWeights
 from engine.text.kv import GrowingCache, GrowingLayer
 from engine.text.lora import does_not_fit, grouped
-from engine.text.low_rank import LowRank, fuse
-from engine.text.sampling import Floats
+from engine.text.low_rank import fuse
 from engine.text.threads import use_threads
+from engine.text.torch_term import TorchTerm, torch_term
 
 MAX_TOGETHER = 16
 """Rows of one pass."""
@@ -85,7 +86,7 @@ class TransformersAdapter:
     """A LoRA adapter as this backend computes it; implements engine.text.lora.LoadedAdapter."""
 
     sha256: str
-    terms: Mapping[str, LowRank]
+    terms: Mapping[str, TorchTerm]
     """By the linear layer's name."""
 
     @property
@@ -139,7 +140,7 @@ class TransformersBackend:
         self._layers = len(kinds) or int(config.num_hidden_layers)
         self._device = torch.device(device.name)
         self._linears = {name: part for name, part in self._model.named_modules() if isinstance(part, torch.nn.Linear)}
-        self._terms: list[tuple[slice, Mapping[str, LowRank]]] = []
+        self._terms: list[tuple[slice, Mapping[str, TorchTerm]]] = []
         """Those of the rows that are being computed."""
         for name, part in self._linears.items():
             part.register_forward_hook(self._adding(name))
@@ -160,14 +161,14 @@ class TransformersBackend:
 
     def prepare_adapter(self, weights: LoraWeights) -> TransformersAdapter:
         """The adapter's terms in the model's dtype and on its device. Raises BadFileError when it is of another model."""
-        terms: dict[str, LowRank] = {}
+        terms: dict[str, TorchTerm] = {}
         for name in weights.modules:
             part = self._linears.get(name)
             if part is None:
                 raise does_not_fit(f"it has no layer {name}")
             term = fuse(weights, [(name, part.out_features)], part.in_features)
             if term is not None:
-                terms[name] = LowRank(term.down.to(part.weight), term.up.to(part.weight))
+                terms[name] = torch_term(term, part.weight)
         return TransformersAdapter(weights.sha256, terms)
 
     def facts(self, cache: TransformersCache) -> Mapping[str, Any]:  # noqa: ARG002  # all caches are computed in one way
@@ -257,7 +258,7 @@ class TransformersBackend:
         return torch.tensor([list(ids)], dtype=torch.long, device=self._device)
 
 
-def _terms(cache: TransformersCache) -> Mapping[str, LowRank]:
+def _terms(cache: TransformersCache) -> Mapping[str, TorchTerm]:
     """What this row's adapter adds, by layer."""
     adapter: TransformersAdapter | None = cache.adapter
     return {} if adapter is None else adapter.terms

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError
 
+from engine.arrays import Floats
 from engine.device import Device
 from engine.errors import BadFileError
 from engine.memory import Arbiter, Machine
 from engine.models.adapters import BASE, LoraWeights
+from engine.text.llama.adapter import LlamaAdapter, fuse_adapter
 from engine.text.llama.config import LlamaConfig
 from engine.text.llama.forms import FLOAT32, VERSION, Form, LlamaCache
 from engine.text.llama.prepared import read_facts, read_form
 from engine.text.llama.preparing import Preparing
-from engine.text.sampling import Floats
 
 if TYPE_CHECKING:
     from engine.text.llama.torch_form import TorchForm
-    from engine.text.llama.weights import LlamaAdapter, LlamaWeights
+    from engine.text.llama.weights import LlamaWeights
 
 MAX_TOGETHER = 16
 """Rows of one pass. Weights are read once for all of them; past this the arithmetic itself takes the time."""
@@ -76,8 +77,6 @@ class LlamaBackend:
 
     def prepare_adapter(self, weights: LoraWeights) -> LlamaAdapter:
         """The adapter's terms, fused as the layers are. Raises BadFileError when it is of another model."""
-        from engine.text.llama.weights import fuse_adapter
-
         return fuse_adapter(weights, self._config)
 
     def new_cache(self, adapter: LlamaAdapter | None = None, path: Mapping[str, Any] | None = None) -> LlamaCache:

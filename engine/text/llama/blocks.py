@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from engine.text.llama.config import LlamaConfig
 from engine.text.llama.packed import Weight, apply
-from engine.text.low_rank import LowRank
+from engine.text.torch_term import TorchTerm
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Layer:
 class Terms:
     """What an adapter adds to one block's four linear layers."""
 
-    qkv: LowRank | None = None
-    attention_out: LowRank | None = None
-    gate_up: LowRank | None = None
-    down: LowRank | None = None
+    qkv: TorchTerm | None = None
+    attention_out: TorchTerm | None = None
+    gate_up: TorchTerm | None = None
+    down: TorchTerm | None = None
 
 
 NO_TERMS = Terms()
@@ -78,7 +78,7 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask
     return out[0].transpose(0, 1).reshape(count, heads * width)
 
 
-def _linear(x: torch.Tensor, weight: Weight, terms: Sequence[tuple[slice, LowRank | None]]) -> torch.Tensor:
+def _linear(x: torch.Tensor, weight: Weight, terms: Sequence[tuple[slice, TorchTerm | None]]) -> torch.Tensor:
     """x [rows, in] through a layer; each span of rows with its own adapter's term."""
     y = apply(weight, x)
     for span, term in terms:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.device import Device
-from engine.text.sampling import Floats
 
 DEFAULT_ROPE_THETA = 10_000.0
 LINEARS = ("qkv", "attention_out", "gate_up", "down")

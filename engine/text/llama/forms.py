@@ -6,13 +6,11 @@ Names and versions are what paths record: an answer is reproduced in the form in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
+from engine.arrays import Floats
 from engine.text.kv import GrowingCache, GrowingLayer
-from engine.text.sampling import Floats
-
-if TYPE_CHECKING:
-    from engine.text.llama.weights import LlamaAdapter
+from engine.text.llama.adapter import LlamaAdapter
 
 VERSION: Final = "3"
 """Raised when the arithmetic changes: an answer is reproduced on the version its path records."""

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from engine.arrays import Floats
 from engine.device import Device
 from engine.jobs.process import ChildReporter
 from engine.models.folder import read_json
@@ -35,7 +36,6 @@ from engine.text.llama.prepared import FACTS, LIBRARY, WEIGHTS, fingerprint, key
 from engine.text.llama.preparing import JOB
 from engine.text.llama.torch_form import TorchForm
 from engine.text.llama.weights import LlamaWeights, read_weights
-from engine.text.sampling import Floats
 
 PROBE_TOKENS: Final = 12
 CLOSE: Final = 0.1

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from engine.arrays import Floats
 from engine.text.kv import GrowingLayer
+from engine.text.llama.adapter import LlamaAdapter
 from engine.text.llama.blocks import Layer, Terms, after_attention, attend, before_attention
 from engine.text.llama.config import LlamaConfig, rope_table
 from engine.text.llama.forms import FLOAT32, LlamaCache
 from engine.text.llama.packed import Weight, apply
-from engine.text.llama.weights import LlamaAdapter, LlamaWeights, layer_bytes
+from engine.text.llama.weights import LlamaWeights, layer_bytes
 from engine.text.lora import grouped
-from engine.text.sampling import Floats
 from engine.text.threads import use_threads
 
 

@@ -1,4 +1,4 @@
-"""A Llama model's float32 weights from its folder, fused as they are computed, and an adapter fused in the same way.
+"""A Llama model's float32 weights from its folder, fused as they are computed.
 
 Knows files and shapes; computes nothing.
 """
@@ -6,18 +6,13 @@ Knows files and shapes; computes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from engine.models.adapters import LoraWeights
-from engine.text.llama.blocks import Layer, Terms
+from engine.text.llama.blocks import Layer
 from engine.text.llama.config import LINEARS, LlamaConfig, linear_places
-from engine.text.llama.native.terms import NativeTerms
 from engine.text.llama.packed import Weight
-from engine.text.lora import does_not_fit
-from engine.text.low_rank import LowRank, fuse
 from engine.text.tensors import TensorReader
 
 
@@ -37,25 +32,6 @@ class LlamaWeights:
         return sum(tensors.values()) + sum(layer_bytes(layer) for layer in self.layers)
 
 
-@dataclass(frozen=True)
-class LlamaAdapter:
-    """A LoRA adapter as this backend computes it; implements engine.text.lora.LoadedAdapter."""
-
-    sha256: str
-    layers: tuple[Terms, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of its terms, in half precision too."""
-        terms: list[LowRank | None] = [getattr(layer, name) for layer in self.layers for name in LINEARS]
-        return sum(term.size_bytes for term in terms if term is not None) * 3 // 2
-
-    @cached_property
-    def native(self) -> NativeTerms:
-        """The same for the form in C."""
-        return NativeTerms(self.layers)
-
-
 def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
     """Read a checked folder. Raises SafetensorError, OSError, or ValueError when the weights do not fit the config."""
     read = TensorReader(folder)
@@ -66,17 +42,6 @@ def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
         read("model.norm.weight", config.hidden),
         embedding if config.is_tied else read("lm_head.weight", config.vocabulary, config.hidden),
     )
-
-
-def fuse_adapter(weights: LoraWeights, config: LlamaConfig) -> LlamaAdapter:
-    """The adapter's terms, fused as the layers are. Raises BadFileError when it is of another model."""
-    places = [linear_places(number, config) for number in range(config.layers)]
-    known = {name for layer in places for modules, _ in layer for name, _ in modules}
-    unknown = sorted(set(weights.modules) - known)
-    if unknown:
-        raise does_not_fit(f"it has no layer {unknown[0]}")
-    layers = tuple(Terms(*(fuse(weights, modules, width) for modules, width in layer)) for layer in places)
-    return LlamaAdapter(weights.sha256, layers)
 
 
 def layer_bytes(layer: Layer) -> int:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from engine.arrays import Floats
 from engine.errors import BusyError, CancelledError, TooLongError
 from engine.jobs.job import CancelToken
 from engine.models.adapters import AdapterRef
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, Scored, TextEvent
-from engine.text.sampling import Floats
 from engine.text.scheduler import CHUNK_BESIDE
 from engine.text.transformers_backend import TransformersBackend
 from tests.tiny import CPU, load_tiny, make_adapter, make_model

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.arrays import Floats
 from engine.device import Device
 from engine.errors import BadFileError
 from engine.text.backend import TextBackend
 from engine.text.llama.backend import LlamaBackend, load_llama
 from engine.text.llama.config import llama_config
-from engine.text.sampling import Floats
 from engine.text.transformers_backend import TransformersBackend
 from tests.tiny import CPU, make_model
 

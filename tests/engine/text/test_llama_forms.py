@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.arrays import Floats
 from engine.jobs.job import CancelToken
 from engine.models.adapters import AdapterRef, load_lora
 from engine.text.drafting import Drafter
@@ -28,7 +29,6 @@ from engine.text.llama.prepare import prepare
 from engine.text.llama.prepared import WEIGHTS, key_of_machine, read_facts
 from engine.text.local import LocalTextModel, load_local
 from engine.text.model import GenerateRequest, Message, Sampling
-from engine.text.sampling import Floats
 from tests.tiny import CPU, make_adapter, make_model, make_packable, on_grid, tiny_spec
 
 IDS = [5, 9, 200, 31, 7, 7, 120, 64, 3, 18, 77, 250]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.arrays import Floats
 from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
 from engine.jobs.job import CancelToken
 from engine.text.drafting import Drafter
@@ -18,7 +19,6 @@ from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.reuse import length
-from engine.text.sampling import Floats
 from tests.tiny import CPU, load_tiny, make_model, tiny_spec
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=1.1, max_new_tokens=24)

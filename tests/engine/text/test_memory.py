@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.arrays import Floats
 from engine.errors import BusyError
 from engine.jobs.job import CancelToken
 from engine.memory import Machine
@@ -19,7 +20,6 @@ from engine.text.footprint import UNKNOWN, Footprint
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel, _backend
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
-from engine.text.sampling import Floats
 from engine.text.spare import CHUNK_SHORT
 from tests.engine.room import Room
 from tests.tiny import CPU, make_model, tiny_spec

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.arrays import Floats
 from engine.text.kv import GrowingLayer
 from engine.text.llama.backend import LlamaBackend
 from engine.text.llama.config import LINEARS, llama_config
@@ -21,7 +22,6 @@ from engine.text.llama.native import library, tiles
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
 from engine.text.llama.weights import read_weights
-from engine.text.sampling import Floats
 from tests.tiny import CPU, make_model, make_packable, on_grid
 
 IDS = [5, 9, 200, 31, 7, 7, 120, 64, 3, 18, 77, 250]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.text.model import Sampling
-from engine.text.sampling import Floats, Sampler
+from engine.text.sampling import Sampler
 
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -1.0, -2.0], dtype=np.float32)
 SHARES = np.exp(LOGITS) / np.exp(LOGITS).sum()

@@ -8,20 +8,17 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.text.kv import GrowingLayer, Room
+from engine.text.llama.adapter import LlamaAdapter
 from engine.text.llama.config import LINEARS, LlamaConfig, rope_table
 from engine.text.llama.forms import NATIVE, LlamaCache
 from engine.text.llama.native.library import CLayer, CLinear, CModel, CSpan, Library
 from engine.text.llama.native.tiles import TILE, Tiles
 from engine.text.llama.native.weights import NORMS, NativeWeights
-from engine.text.sampling import Floats
-
-if TYPE_CHECKING:
-    from engine.text.llama.weights import LlamaAdapter
 
 
 class NativeForm:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from engine.text.sampling import Floats
+from engine.arrays import Floats
 
 SOURCE: Final = Path(__file__).with_name("step.c")
 COMPILERS: Final = ("gcc", "cc")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from engine.text.llama.blocks import Terms
-from engine.text.llama.config import LINEARS
 from engine.text.llama.native.library import CTerm
 from engine.text.low_rank import LowRank
 
@@ -16,24 +15,19 @@ from engine.text.low_rank import LowRank
 class NativeTerms:
     """The terms, and where step.c finds them."""
 
-    def __init__(self, layers: Sequence[Terms]) -> None:
-        self._tensors: list[torch.Tensor] = []
-        found = [self._term(getattr(layer, name)) for layer in layers for name in LINEARS]
-        self._records = (CTerm * len(found))(*found)
+    def __init__(self, terms: Sequence[LowRank | None]) -> None:
+        """Block by block, in the order of engine.text.llama.config.LINEARS."""
+        self._arrays: list[NDArray[np.float16]] = []
+        self._records = (CTerm * len(terms))(*map(self._record, terms))
 
     @property
     def address(self) -> int:
         """Of the records, [blocks][linear layers]."""
         return ctypes.addressof(self._records)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the terms."""
-        return sum(tensor.nbytes for tensor in self._tensors)
-
-    def _term(self, term: LowRank | None) -> CTerm:
+    def _record(self, term: LowRank | None) -> CTerm:
         if term is None:
             return CTerm(None, None, 0)
-        halves = [term.down.half().contiguous(), term.up.half().contiguous()]
-        self._tensors += halves
-        return CTerm(*(half.data_ptr() for half in halves), len(term.down))
+        halves = [term.down.astype(np.float16), term.up.astype(np.float16)]
+        self._arrays += halves
+        return CTerm(*(half.ctypes.data for half in halves), len(term.down))

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.text.sampling import Floats
+from engine.arrays import Floats
 
 GROUP: Final = 32
 """Weights of one output that share a scale."""

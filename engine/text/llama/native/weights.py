@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from engine.arrays import Floats
 from engine.text.llama.config import LINEARS, LlamaConfig, linear_sizes
 from engine.text.llama.native.tiles import GROUP, TILE, Tiles, aligned, pack4, pack8, tile_bytes
-from engine.text.sampling import Floats
 
 if TYPE_CHECKING:
     from engine.text.llama.weights import LlamaWeights
