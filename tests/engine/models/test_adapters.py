@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -50,8 +51,18 @@ def test_what_peft_wrote_is_read(made: AdapterRef) -> None:
     assert weights.sha256 == made.sha256 == sha256_of(made) and sha256_of(None) == BASE
     assert weights.scaling == 2.0 and len(weights.modules) == 2 * len(LINEARS)
     down, up = weights.modules["model.layers.1.mlp.down_proj"]
-    assert down.shape == (4, 64) and up.shape == (32, 4) and down.dtype == torch.float32
+    assert down.shape == (4, 64) and up.shape == (32, 4) and down.dtype == np.float32
     assert weights.size_bytes == sum(tensor.nbytes for tensor in load_file(made.folder / "adapter_model.safetensors").values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_number_types_become_float32(folder: Path, dtype: torch.dtype) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
+    save_file(tensors, path)
+    modules = load_lora(folder).modules
+    expected = tensors["base_model.model.model.layers.1.mlp.down_proj.lora_A.weight"].float().numpy()
+    assert np.array_equal(modules["model.layers.1.mlp.down_proj"][0], expected)
 
 
 def test_rank_stabilised_scaling(folder: Path) -> None:
