@@ -205,10 +205,19 @@ def _read_number(path: Path) -> int | None:
 @cache
 def cpu_name() -> str:
     """The CPU's model as the system calls it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def cpu_features() -> str:
+    """What its instructions can do, as the system lists it; "" where it does not. A virtual machine may hide some."""
+    return _cpuinfo("flags") or _cpuinfo("Features")
+
+
+def _cpuinfo(key: str) -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
+            if line.startswith(key):
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""

@@ -17,6 +17,7 @@ from engine.models.folder import context_length, read_json, read_weights
 from engine.models.ledger import Place
 from engine.models.pipeline_folder import STICKER_FAMILY, PipelineFacts, inspect_pipeline, inspect_sticker
 from engine.text.footprint import CONVERSATION_TOKENS, Footprint, footprint
+from engine.text.llama.prepared import packed_bytes
 
 FLOAT32_BYTES: Final = 4
 CACHE_LIMIT_BYTES: Final[Mapping[str, int]] = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
@@ -27,12 +28,8 @@ ENCODER_WORK_BYTES: Final = 60_000_000
 """Of the longest texts that an encoder takes."""
 STICKER_WORK_BYTES: Final = 150_000_000
 """Of a picture of 512 pixels; larger ones are enlarged in tiles where memory is short."""
-PACKED: Final = "*/packed.safetensors"
-"""Weights of 4 or 8 bit in the folder of prepared forms (engine/text/llama/prepared.py): beside those in float32, or instead."""
-NATIVE: Final = "*/step.so"
-"""What computes with them alone, where it is there."""
 NATIVE_KEPT_BYTES: Final = 2
-"""For each number that it keeps of a conversation."""
+"""For each number that a form in C keeps of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +85,17 @@ def text_need(folder: Path, device: Device, prepared: Path, context: int = 0) ->
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
     config = read_json(folder / "config.json")
     weights = read_weights(folder).parameters * width
-    packed = max((path.stat().st_size for path in prepared.glob(PACKED)), default=0) if device.kind == "cpu" else 0
+    packed, is_alone = packed_bytes(folder, prepared) if device.kind == "cpu" else (0, False)
     tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
-    work = text_footprint(config, device, prepared).work_bytes(tokens) + _tokenizer_bytes(folder)
-    held = packed if packed and has_native(prepared) else weights + packed
-    return Need(held, work, CACHE_LIMIT_BYTES[device.kind])
+    work = text_footprint(folder, config, device, prepared).work_bytes(tokens) + _tokenizer_bytes(folder)
+    return Need(packed if is_alone else weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
 
 
-def text_footprint(config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:
+def text_footprint(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:
     """Of a causal language model's conversations, in the form in which it will be loaded."""
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
-    is_native = device.kind == "cpu" and prepared is not None and has_native(prepared)
+    is_native = device.kind == "cpu" and prepared is not None and packed_bytes(folder, prepared)[1]
     return footprint(config, width, NATIVE_KEPT_BYTES if is_native else width)
-
-
-def has_native(prepared: Path) -> bool:
-    """Whether a model can do without its float32 weights."""
-    return any(prepared.glob(NATIVE))
 
 
 def pipeline_need(facts: PipelineFacts, width: int, device: Device, have_bytes: int) -> Need:

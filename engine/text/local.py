@@ -210,7 +210,7 @@ def load_local(
         backend,
         device=device,
         context_length=min(context, MAX_CONTEXT),
-        footprint=text_footprint(config, device, prepared),
+        footprint=text_footprint(folder, config, device, prepared),
         arbiter=arbiter,
         cache_bytes=cache_bytes,
     )

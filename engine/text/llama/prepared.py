@@ -9,16 +9,18 @@ Knows files; starts nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import safe_open
 
-from engine.device import cpu_name
+from engine.device import cpu_features, cpu_name
 from engine.text.llama.config import LINEARS, LlamaConfig
 from engine.text.llama.forms import FLOAT32, PACKED, VERSION, Form
 from engine.text.llama.native import weights as native_weights
@@ -42,9 +44,11 @@ busy machine makes smaller differences uncertain.
 """
 
 
+@cache
 def key_of_machine() -> str:
     """What packed and compiled files depend on beside the weights: they use all that this very CPU can do."""
-    parts = (VERSION, "torch", metadata.version("torch"), cpu_name())
+    features = hashlib.sha256(cpu_features().encode()).hexdigest()[:8]
+    parts = (VERSION, "torch", metadata.version("torch"), cpu_name(), features)
     return re.sub(r"[^\w.+]+", "-", "-".join(parts))
 
 
@@ -62,17 +66,32 @@ def read_facts(folder: Path, prepared: Path) -> dict[str, Any] | None:
         return None
 
 
+def form_in(facts: dict[str, Any] | None) -> str | None:
+    """The form that was prepared and will be used; None: float32, because nothing is there or it is faster here."""
+    if facts is None:
+        return None
+    speeds = facts["tokens_per_s"]
+    return next((name for name in speeds if name != FLOAT32 and speeds[name] > CLEARLY * speeds[FLOAT32]), None)
+
+
+def packed_bytes(folder: Path, prepared: Path) -> tuple[int, bool]:
+    """Memory of the prepared form's weights, and whether it does without the float32 ones; (0, False) where it is not used."""
+    name = form_in(read_facts(folder, prepared))
+    if name is None:
+        return 0, False
+    return (prepared / key_of_machine() / WEIGHTS).stat().st_size, name != PACKED
+
+
 def read_form(facts: dict[str, Any], prepared: Path, config: LlamaConfig, plain: Callable[[], TorchForm]) -> Form | None:
     """The form that was prepared for this machine; None when it is slower than float32. `plain` is that.
 
     Raises SafetensorError, OSError, KeyError, ValueError or RuntimeError for damaged files.
     """
-    speeds = facts["tokens_per_s"]
-    names = [name for name in speeds if name != FLOAT32]
-    if not names or speeds[names[0]] <= CLEARLY * speeds[FLOAT32]:
+    name = form_in(facts)
+    if name is None:
         return None
     place = prepared / key_of_machine()
-    if names[0] == PACKED:
+    if name == PACKED:
         from engine.text.llama.torch_form import TorchForm
 
         weights = plain().weights

@@ -20,8 +20,8 @@ MODULE: Final = "engine.text.llama.prepare"
 JOB: Final = "job"
 DELAY_S: Final = 10.0
 """Before it begins, so that a first answer has the machine to itself."""
-PROCESS_BYTES: Final = 800_000_000
-"""Python with torch, its compiler, and the compiler that this starts, without a model."""
+PROCESS_BYTES: Final = 700_000_000
+"""Python with torch, and the compiler that it starts, without a model."""
 PACKED_SHARE: Final = 0.2
 """Of the float32 weights: the packed ones beside them."""
 _POLL_S: Final = 0.2

@@ -17,6 +17,8 @@ GROUP: Final = 32
 """Weights of one output that share a scale."""
 TILE: Final = 16
 """Outputs that are computed at once."""
+SLAB: Final = 128 * TILE
+"""Outputs that are packed at once: what that takes beside the weights stays small."""
 _LEVELS: Final = 15
 _LINE: Final = 64
 _TOLERANCE: Final = 2.0**-7
@@ -62,6 +64,24 @@ def pack4(weight: Floats) -> Tiles | None:
     outputs, inputs = weight.shape
     if inputs % GROUP or outputs % TILE:
         return None
+    slabs = []
+    for start in range(0, outputs, SLAB):
+        slab = _slab4(weight[start : start + SLAB])
+        if slab is None:
+            return None
+        slabs.append(slab)
+    return Tiles(aligned(np.concatenate(slabs)), outputs, inputs, 4)
+
+
+def pack8(weight: Floats) -> Tiles:
+    """Weights [out, in] rounded to 8 bits; `in` is a multiple of GROUP, outputs are filled up to whole tiles."""
+    outputs, inputs = weight.shape
+    slabs = [_slab8(weight[start : start + SLAB]) for start in range(0, outputs, SLAB)]
+    return Tiles(aligned(np.concatenate(slabs)), outputs, inputs, 8)
+
+
+def _slab4(weight: Floats) -> NDArray[np.uint8] | None:
+    outputs, inputs = weight.shape
     groups = weight.reshape(outputs, inputs // GROUP, GROUP)
     low = groups.min(-1, keepdims=True)
     scale = (groups.max(-1, keepdims=True) - low) / np.float32(_LEVELS)
@@ -74,11 +94,10 @@ def pack4(weight: Floats) -> Tiles | None:
     ordered = levels.astype(np.uint8).reshape(tiles, TILE, count, 2, 4, 4).transpose(0, 2, 3, 4, 1, 5)
     packed = (ordered[:, :, 0] | ordered[:, :, 1] << 4).reshape(tiles, -1)
     grid = np.concatenate([_by_tile(scale, tiles, count), _by_tile(low, tiles, count)], -1)
-    return Tiles(aligned(np.concatenate([packed, grid.view(np.uint8).reshape(tiles, -1)], 1)), outputs, inputs, 4)
+    return np.concatenate([packed, grid.view(np.uint8).reshape(tiles, -1)], 1)
 
 
-def pack8(weight: Floats) -> Tiles:
-    """Weights [out, in] rounded to 8 bits; `in` is a multiple of GROUP, outputs are filled up to whole tiles."""
+def _slab8(weight: Floats) -> NDArray[np.uint8]:
     outputs, inputs = weight.shape
     weight = np.pad(weight, ((0, -outputs % TILE), (0, 0)))
     tiles, count = len(weight) // TILE, inputs // GROUP
@@ -87,7 +106,7 @@ def pack8(weight: Floats) -> Tiles:
     levels = np.rint(groups / np.maximum(scale, np.float32(1e-12))).clip(-127, 127) + 128
     packed = levels.astype(np.uint8).reshape(tiles, TILE, count, 8, 4).transpose(0, 2, 3, 1, 4).reshape(tiles, -1)
     scales = _by_tile(scale, tiles, count).view(np.uint8).reshape(tiles, -1)
-    return Tiles(aligned(np.concatenate([packed, scales], 1)), outputs, inputs, 8)
+    return np.concatenate([packed, scales], 1)
 
 
 def unpacked(tiles: Tiles) -> Floats:
