@@ -36,10 +36,12 @@ def make_tokenizer(path: Path) -> int:
     return len(tokens)
 
 
-def make_model(folder: Path, *, seed: int = 0, context_length: int = 512, template: str | None = TEMPLATE, **config: Any) -> Path:
-    """Write a random Llama (2 layers, 32 wide) with tokenizer and chat template to `folder`; return it."""
+def make_model(
+    folder: Path, *, seed: int = 0, context_length: int = 512, template: str | None = TEMPLATE, kind: str = "Llama", **config: Any
+) -> Path:
+    """Write a random model (2 layers, 32 wide), by default a Llama, with tokenizer and chat template to `folder`; return it."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
     folder.mkdir(parents=True, exist_ok=True)
     size = make_tokenizer(folder / "tokenizer.json")
@@ -57,7 +59,11 @@ def make_model(folder: Path, *, seed: int = 0, context_length: int = 512, templa
         "pad_token_id": 1,
         "initializer_range": 0.3,
     }
-    LlamaForCausalLM(LlamaConfig(**{**settings, **config})).save_pretrained(folder)
+    model = getattr(transformers, f"{kind}ForCausalLM")(getattr(transformers, f"{kind}Config")(**{**settings, **config}))
+    for name, weight in model.named_parameters():
+        if kind != "Llama" and ("norm" in name or name.endswith(".bias")):  # as ones and zeros they would hide a mistake
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
+    model.save_pretrained(folder)
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": START, "eos_token": END}), encoding="utf-8")
     if template is not None:
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

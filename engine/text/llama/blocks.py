@@ -1,6 +1,6 @@
 """The arithmetic of a Llama block, in two halves around attention, and attention itself.
 
-One code for prompts and answers, float32 and packed weights, with and without adapters; it is also what is compiled.
+One code for prompts and answers, float32 and packed weights, with and without adapters.
 Knows tensors; knows no cache and no file.
 """
 
@@ -28,6 +28,10 @@ class Layer:
     mlp_norm: torch.Tensor
     gate_up: Weight
     down: Weight
+    is_turned: bool = True
+    qkv_bias: torch.Tensor | None = None
+    query_norm: torch.Tensor | None = None
+    key_norm: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,15 @@ def before_attention(
     """
     h = F.rms_norm(x, (config.hidden,), layer.attention_norm, config.rms_norm_eps)
     fused = _linear(h, layer.qkv, [(span, terms.qkv) for span, terms in spans])
+    if layer.qkv_bias is not None:
+        fused = fused + layer.qkv_bias
     heads = fused.view(-1, config.turned_heads + config.kv_heads, config.head_dim)
     turned, half = heads[:, : config.turned_heads], config.head_dim // 2
+    if layer.query_norm is not None and layer.key_norm is not None:
+        pairs = (turned[:, : config.heads], layer.query_norm), (turned[:, config.heads :], layer.key_norm)
+        turned = torch.cat([F.rms_norm(own, (config.head_dim,), norm, config.rms_norm_eps) for own, norm in pairs], 1)
+    if not layer.is_turned:
+        return turned, heads[:, config.turned_heads :]
     swapped = torch.cat([turned[..., half:], turned[..., :half]], -1)
     return turned * cos[:, None] + swapped * sin[:, None], heads[:, config.turned_heads :]
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ from engine.text.llama.config import LINEARS, LlamaConfig
 from engine.text.llama.forms import FLOAT32, PACKED, VERSION, Form
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
-from engine.text.llama.native.library import Library
+from engine.text.llama.native.library import SOURCE, Library
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +47,9 @@ busy machine makes smaller differences uncertain.
 
 @cache
 def key_of_machine() -> str:
-    """What packed and compiled files depend on beside the weights: they use all that this very CPU can do."""
-    features = hashlib.sha256(cpu_features().encode()).hexdigest()[:8]
-    parts = (VERSION, "torch", metadata.version("torch"), cpu_name(), features)
+    """What packed and compiled files depend on beside the weights: the code, and all that this very CPU can do."""
+    code = hashlib.sha256(cpu_features().encode() + SOURCE.read_bytes()).hexdigest()[:8]
+    parts = (VERSION, "torch", metadata.version("torch"), cpu_name(), code)
     return re.sub(r"[^\w.+]+", "-", "-".join(parts))
 
 
@@ -101,7 +102,6 @@ def read_form(facts: dict[str, Any], prepared: Path, config: LlamaConfig, plain:
 
 def read_packed(path: Path, weights: LlamaWeights) -> tuple[tuple[Layer, ...], Packed8]:
     """Layers and head for torch's kernels; norms are those of `weights`."""
-    from engine.text.llama.blocks import Layer
     from engine.text.llama.packed import Packed4, Packed8
 
     file: Any = safe_open(path, framework="pt")
@@ -110,8 +110,8 @@ def read_packed(path: Path, weights: LlamaWeights) -> tuple[tuple[Layer, ...], P
         # Copied: the kernels read whole vectors and crash where a tensor begins in the middle of one, as it may in a mapped file.
         return file.get_tensor(f"{name}.weight").clone(), file.get_tensor(f"{name}.scales").clone()
 
-    layers = []
+    layers: list[Layer] = []
     for number, layer in enumerate(weights.layers):
-        packed = {name: Packed4(*read(f"{number}.{name}")) for name in LINEARS}
-        layers.append(Layer(attention_norm=layer.attention_norm, mlp_norm=layer.mlp_norm, **packed))
+        packed: dict[str, Any] = {name: Packed4(*read(f"{number}.{name}")) for name in LINEARS}
+        layers.append(replace(layer, **packed))
     return tuple(layers), Packed8(*read("head"))

@@ -55,7 +55,14 @@ def _layer(read: TensorReader, number: int, config: LlamaConfig) -> Layer:
     prefix = f"model.layers.{number}."
     parts = [[read(f"{name}.weight", out, width) for name, out in modules] for modules, width in linear_places(number, config)]
     fused = dict(zip(LINEARS, (torch.cat(part) if len(part) > 1 else part[0] for part in parts), strict=True))
+    attention = f"{prefix}self_attn."
+    biases = [read(f"{name}.bias", out) for name, out in linear_places(number, config)[0][0]] if config.has_qkv_bias else []
+    norms = [read(f"{attention}{name}_norm.weight", config.head_dim) for name in ("q", "k")] if config.has_head_norms else []
     return Layer(
+        is_turned=number not in config.unturned,
+        qkv_bias=torch.cat(biases) if biases else None,
+        query_norm=norms[0] if norms else None,
+        key_norm=norms[1] if norms else None,
         attention_norm=read(f"{prefix}input_layernorm.weight", config.hidden),
         mlp_norm=read(f"{prefix}post_attention_layernorm.weight", config.hidden),
         **fused,

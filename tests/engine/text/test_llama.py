@@ -50,6 +50,25 @@ def test_logits_are_those_of_transformers(tmp_path: Path, chunks: list[list[int]
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {}),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 5}),
+    "llama 3.1": ("Llama", {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": 64}}),
+}
+
+
+@pytest.mark.parametrize(("kind", "changes"), KINDS.values(), ids=KINDS)
+def test_other_kinds_of_llamas_are_those_of_transformers(tmp_path: Path, kind: str, changes: dict[str, Any]) -> None:
+    folder = make_model(tmp_path / "model", kind=kind, **{"head_dim": 16, **changes})
+    assert config_of(folder)["architectures"] == [f"{kind}ForCausalLM"]
+    chunks = [[number * 5 % 256 for number in range(100)], IDS]
+    ours, theirs = (written(backend, chunks) for backend in (plain(folder), TransformersBackend(folder, CPU)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_the_weights_are_counted_and_the_head_is_kept_once_when_tied(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "model", tie_word_embeddings=True)
     assert plain(folder).size_bytes == sum(tensor.numel() * 4 for tensor in load_file(folder / "model.safetensors").values())
@@ -73,6 +92,8 @@ def test_a_fork_goes_its_own_way_and_the_original_does_not_notice(tmp_path: Path
         {"attention_bias": True},
         {"hidden_act": "gelu"},
         {"model_type": "mistral"},
+        {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 64},
+        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True, "sliding_window": 64},
         {"architectures": ["LlamaForSequenceClassification"]},
         {"quantization_config": {"bits": 4}},
     ],

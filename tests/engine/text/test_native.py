@@ -22,6 +22,7 @@ from engine.text.llama.native import library, tiles
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
 from engine.text.llama.weights import read_weights
+from tests.engine.text.test_llama import KINDS
 from tests.tiny import CPU, make_model, make_packable, on_grid
 
 IDS = [5, 9, 200, 31, 7, 7, 120, 64, 3, 18, 77, 250]
@@ -93,6 +94,14 @@ def test_other_sizes_and_weights_of_8_bits(
         for backend in (ours, theirs):
             found.append(stepped(backend, [number * 5 % 256 for number in range(count)]))
         assert np.abs(found[0] - found[1]).mean() < 0.01 * np.abs(found[1]).mean()
+
+
+@pytest.mark.parametrize(("kind", "changes"), KINDS.values(), ids=KINDS)
+def test_other_kinds_of_llamas(tmp_path: Path, kind: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "model", kind=kind, **{"head_dim": 16, **changes})
+    ours, theirs = native(folder, "-march=native", monkeypatch)
+    found = [stepped(backend, [number * 5 % 256 for number in range(100)]) for backend in (ours, theirs)]
+    assert np.abs(found[0] - found[1]).mean() < 0.03 * np.abs(found[1]).mean()
 
 
 def test_threads_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

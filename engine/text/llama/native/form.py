@@ -18,7 +18,7 @@ from engine.text.llama.config import LINEARS, LlamaConfig, rope_table
 from engine.text.llama.forms import NATIVE, LlamaCache
 from engine.text.llama.native.library import CLayer, CLinear, CModel, CSpan, Library
 from engine.text.llama.native.tiles import TILE, Tiles
-from engine.text.llama.native.weights import NORMS, NativeWeights
+from engine.text.llama.native.weights import EXTRAS, NORMS, NativeWeights
 
 
 class NativeForm:
@@ -38,8 +38,10 @@ class NativeForm:
                 CLayer(
                     *(getattr(layer, name).ctypes.data for name in NORMS),
                     *(_linear(getattr(layer, name)) for name in LINEARS),
+                    *(None if array is None else array.ctypes.data for array in (getattr(layer, name) for name in EXTRAS)),
+                    number not in config.unturned,
                 )
-                for layer in weights.layers
+                for number, layer in enumerate(weights.layers)
             )
         )
         self._model = CModel(

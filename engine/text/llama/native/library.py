@@ -44,6 +44,8 @@ class CLayer(ctypes.Structure):
         ("attention_norm", ctypes.c_void_p),
         ("mlp_norm", ctypes.c_void_p),
         *((name, CLinear) for name in ("qkv", "attention_out", "gate_up", "down")),
+        *((name, ctypes.c_void_p) for name in ("qkv_bias", "query_norm", "key_norm")),
+        ("is_turned", ctypes.c_int64),
     ]
 
 

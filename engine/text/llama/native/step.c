@@ -47,6 +47,7 @@ INLINE F f_sub(F a, F b) { return _mm512_sub_ps(a, b); }
 INLINE F f_mul(F a, F b) { return _mm512_mul_ps(a, b); }
 INLINE F f_div(F a, F b) { return _mm512_div_ps(a, b); }
 INLINE F f_max(F a, F b) { return _mm512_max_ps(a, b); }
+INLINE F f_min(F a, F b) { return _mm512_min_ps(a, b); }
 INLINE F f_fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE F f_abs(F a) { return _mm512_abs_ps(a); }
 INLINE F f_round(F a) { return _mm512_roundscale_ps(a, 0); }
@@ -87,6 +88,7 @@ INLINE F f_sub(F a, F b) { return BOTH(F, _mm256_sub_ps(a.a, b.a), _mm256_sub_ps
 INLINE F f_mul(F a, F b) { return BOTH(F, _mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)); }
 INLINE F f_div(F a, F b) { return BOTH(F, _mm256_div_ps(a.a, b.a), _mm256_div_ps(a.b, b.b)); }
 INLINE F f_max(F a, F b) { return BOTH(F, _mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)); }
+INLINE F f_min(F a, F b) { return BOTH(F, _mm256_min_ps(a.a, b.a), _mm256_min_ps(a.b, b.b)); }
 INLINE F f_fma(F a, F b, F c) { return BOTH(F, _mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)); }
 INLINE F f_abs(F a)
 {
@@ -161,7 +163,7 @@ INLINE F f_whole(I x) { return BOTH(F, _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_
 /* e to the x, 1e-7 near (Cephes: Moshier, "Methods and Programs for Mathematical Functions", 1989). */
 INLINE F f_exp(F x)
 {
-    x = f_max(x, f_all(-87.0f));
+    x = f_min(f_max(x, f_all(-87.0f)), f_all(88.0f));
     F n = f_round(f_mul(x, f_all(1.44269504f)));
     F r = f_fma(n, f_all(-0.693359375f), x);
     r = f_fma(n, f_all(2.12194440e-4f), r);
@@ -174,10 +176,15 @@ INLINE F f_exp(F x)
     return f_power(p, n);
 }
 
-/* --- What Python passes (engine/text/llama/native/__init__.py has the same structures) ------------------------------------ */
+/* --- What Python passes (engine/text/llama/native/library.py has the same structures) ------------------------------------- */
 
 typedef struct { const uint8_t *tiles; int32_t out, in, bits, unused; } Linear;
-typedef struct { const float *attention_norm, *mlp_norm; Linear qkv, attention_out, gate_up, down; } Layer;
+typedef struct {
+    const float *attention_norm, *mlp_norm;
+    Linear qkv, attention_out, gate_up, down;
+    const float *qkv_bias, *query_norm, *key_norm; /* NULL in most kinds of models */
+    int64_t is_turned;
+} Layer;
 typedef struct {
     const Layer *layers;
     const float *norm, *cosines, *sines; /* tables [position][width], the first half of the sines negative */
@@ -529,17 +536,25 @@ static void turned(float *head, const float *cosines, const float *sines, int wi
     }
 }
 
-/* Turns queries and keys by their places and appends keys and values. */
+/* Turns queries and keys by their places (Su et al., arXiv:2104.09864) and appends keys and values. */
 static void append_phase(Team *team, int phase, const Pass *pass, int layer)
 {
     const Model *m = pass->model;
+    const Layer *l = m->layers + layer;
     const int width = m->width;
     EACH(row, pass->count, 1) {
         const Span *span = pass->rows[row].span;
         const int position = pass->rows[row].position;
         float *own = pass->qkv + (size_t)row * pass->qkv_size;
-        for (int head = 0; head < m->heads + m->kv_heads; head++)
-            turned(own + head * width, m->cosines + (size_t)position * width, m->sines + (size_t)position * width, width);
+        for (int i = 0; l->qkv_bias && i < pass->qkv_size; i += TILE)
+            f_store(own + i, f_add(f_load(own + i), f_load(l->qkv_bias + i)));
+        for (int head = 0; head < m->heads + m->kv_heads; head++) {
+            float *one = own + head * width;
+            if (l->query_norm)
+                normed_row(one, head < m->heads ? l->query_norm : l->key_norm, one, width, m->epsilon);
+            if (l->is_turned)
+                turned(one, m->cosines + (size_t)position * width, m->sines + (size_t)position * width, width);
+        }
         for (int head = 0; head < m->kv_heads; head++) {
             const size_t place = ((size_t)layer * m->kv_heads + head) * span->capacity * width;
             const float *key = own + (m->heads + head) * width, *value = key + m->kv_heads * width;
@@ -580,7 +595,7 @@ static void rounded_phase(Team *team, int phase, const Pass *pass, const float *
     meet(team);
 }
 
-/* SiLU of the gate times up (Shazeer, arXiv:2002.05202), in place of the gate's, rounded. */
+/* SiLU of the gate times up (Shazeer, arXiv:2002.05202), rounded. */
 static void gated_phase(Team *team, int phase, const Pass *pass, int rows)
 {
     const int size = pass->model->intermediate, groups = size / GROUP, piece = 8, pieces = (groups + piece - 1) / piece;

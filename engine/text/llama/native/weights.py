@@ -5,7 +5,7 @@ Knows arrays and their file; computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Array: TypeAlias = "NDArray[np.uint8] | Floats"
 
 NORMS = ("attention_norm", "mlp_norm")
+EXTRAS = ("qkv_bias", "query_norm", "key_norm")
+"""What only some kinds of models have."""
+SMALL = (*NORMS, *EXTRAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class NativeLayer:
     attention_out: Tiles
     gate_up: Tiles
     down: Tiles
+    qkv_bias: Floats | None = None
+    query_norm: Floats | None = None
+    key_norm: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ class NativeWeights:
         if self.head is not self.embedding:
             yield "head", self.head.data
         for number, layer in enumerate(self.layers):
-            yield from ((f"{number}.{name}", getattr(layer, name)) for name in NORMS)
+            small = [(name, getattr(layer, name)) for name in SMALL]
+            yield from ((f"{number}.{name}", array) for name, array in small if array is not None)
             yield from ((f"{number}.{name}", getattr(layer, name).data) for name in LINEARS)
 
 
@@ -82,7 +89,8 @@ def pack(weights: LlamaWeights) -> NativeWeights:
     for layer in weights.layers:
         linears = {name: getattr(layer, name).numpy() for name in LINEARS}
         packed = {name: pack4(weight) or pack8(weight) for name, weight in linears.items()}
-        layers.append(NativeLayer(layer.attention_norm.numpy(), layer.mlp_norm.numpy(), **packed))
+        small = {name: getattr(layer, name).numpy() for name in SMALL if getattr(layer, name) is not None}
+        layers.append(_layer(small, packed))
     embedding = pack8(weights.embedding.numpy())
     head = embedding if weights.head is weights.embedding else pack8(weights.head.numpy())
     return NativeWeights(embedding, tuple(layers), weights.norm.numpy(), head)
@@ -97,9 +105,9 @@ def load(path: Path, config: LlamaConfig) -> NativeWeights:
     """Read the file. Raises SafetensorError, OSError, or ValueError when it does not fit the config."""
     file: Any = safe_open(path, framework="np")
 
-    def norm(name: str) -> Floats:
+    def floats(name: str, size: int = config.hidden) -> Floats:
         found: Floats = file.get_tensor(name)
-        if found.shape != (config.hidden,) or found.dtype != np.float32:
+        if found.shape != (size,) or found.dtype != np.float32:
             raise ValueError(f"{name} does not fit the model")
         return found
 
@@ -111,14 +119,21 @@ def load(path: Path, config: LlamaConfig) -> NativeWeights:
         return Tiles(aligned(data), outputs, inputs, bits)
 
     sizes = linear_sizes(config)
+    small = dict.fromkeys(NORMS, config.hidden)
+    small |= {"qkv_bias": sizes[0][1]} if config.has_qkv_bias else {}
+    small |= dict.fromkeys(("query_norm", "key_norm"), config.head_dim) if config.has_head_norms else {}
     layers = [
-        NativeLayer(
-            norm(f"{number}.attention_norm"),
-            norm(f"{number}.mlp_norm"),
-            **{name: tiles(f"{number}.{name}", *size) for name, size in zip(LINEARS, sizes, strict=True)},
+        _layer(
+            {name: floats(f"{number}.{name}", size) for name, size in small.items()},
+            {name: tiles(f"{number}.{name}", *size) for name, size in zip(LINEARS, sizes, strict=True)},
         )
         for number in range(config.layers)
     ]
     embedding = tiles("embedding", config.hidden, config.vocabulary)
     head = embedding if config.is_tied else tiles("head", config.hidden, config.vocabulary)
-    return NativeWeights(embedding, tuple(layers), norm("norm"), head)
+    return NativeWeights(embedding, tuple(layers), floats("norm"), head)
+
+
+def _layer(small: Mapping[str, Floats], linears: Mapping[str, Tiles]) -> NativeLayer:
+    parts: dict[str, Any] = {**small, **linears}
+    return NativeLayer(**parts)
