@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from engine.models.folder import read_json, read_weights
 from engine.models.needs import need_of
 from engine.models.store import ModelStore
 from engine.text.footprint import footprint
+from engine.text.llama.native.library import COMPILERS
 from tests.starter import starter_catalog, starter_models
 from tests.tiny import CPU
 
@@ -38,6 +40,26 @@ def test_the_estimate_is_what_is_measured(form: str) -> None:
     assert abs(found["weights_estimated"] - loaded) < 0.1 * loaded + always / 2
     assert 0.85 * highest - always < found["counted_by_the_model"] <= highest
     assert found["left_when_closed"] < 0.15 * loaded + always
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="there is no C compiler")
+def test_the_form_in_c_writes_and_scores_without_torch() -> None:
+    starter_models()
+    script = """
+import sys
+from engine.jobs.job import CancelToken
+from engine.text.model import GenerateRequest, Message, Sampling
+from tests.starter import starter_text_model
+model = starter_text_model()
+asked = (Message("user", "Hello"),)
+events = list(model.generate(GenerateRequest(asked, Sampling(max_new_tokens=8)), CancelToken()))
+model.score(asked, "Hello there.")
+print(events[-1].path["dtype"], "torch" in sys.modules)
+model.close()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "int4, native False"
 
 
 def test_the_catalogue_says_what_the_host_says() -> None:
