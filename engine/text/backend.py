@@ -55,6 +55,9 @@ class TextBackend(Protocol):
     def use_threads(self, count: int) -> None:
         """Compute with so many threads of the CPU from now on. Called by the thread that computes."""
 
+    def can_cut(self, cache: Any) -> bool:
+        """Whether this cache would hold the same bits however its tokens had been cut into passes."""
+
     def prepare_adapter(self, weights: LoraWeights) -> Any:
         """The adapter as this backend computes it (engine.text.lora.LoadedAdapter). May be called from any thread.
 

@@ -1,7 +1,7 @@
 """Caches of finished rows, kept so that the next turn computes only what is new.
 
-Each kept cache has its schedule: segments ["prefill", n] and ["decode", m]. A prefill is reused whole or not at all,
-because a shorter one would be computed differently; a decode may be cut at any token. So whatever is reused is something
+Each kept cache has its schedule: segments ["prefill", n] and ["decode", m]. A decode may be cut at any token; a prefill is reused
+whole or not at all where a shorter one would be computed differently, and else cut too. So whatever is reused is something
 that can be computed again, step by step, from its record. Knows ids and schedules; knows no model and no text.
 """
 
@@ -26,15 +26,15 @@ def append(segments: list[Segment], kind: Step, count: int) -> None:
     segments.append((kind, count))
 
 
-def reusable(segments: Sequence[Segment], matched: int) -> list[Segment]:
-    """The part of a schedule that can be kept when only the first `matched` tokens are wanted."""
+def reusable(segments: Sequence[Segment], matched: int, *, can_cut: bool = False) -> list[Segment]:
+    """The part of a schedule to keep when only the first `matched` tokens are wanted; `can_cut`: within a prefill too."""
     kept: list[Segment] = []
     for kind, count in segments:
         if count <= matched:
             kept.append((kind, count))
             matched -= count
             continue
-        if kind == "decode" and matched > 0:
+        if (can_cut or kind == "decode") and matched > 0:
             kept.append((kind, matched))
         break
     return kept
@@ -52,6 +52,7 @@ class _Kept:
     segments: list[Segment]
     cache: Any
     size_bytes: int
+    can_cut: bool
 
 
 class CachePool:
@@ -81,7 +82,7 @@ class CachePool:
         for kept in self._kept:
             if kept.adapter != adapter:
                 continue
-            segments = reusable(kept.segments, matched(kept.ids, ids))
+            segments = reusable(kept.segments, matched(kept.ids, ids), can_cut=kept.can_cut)
             if length(segments) > length(best_segments):
                 best, best_segments = kept, segments
         if best is None:
@@ -90,10 +91,13 @@ class CachePool:
         self._kept.append(best)
         return best.cache, best_segments
 
-    def keep(self, ids: list[int], segments: list[Segment], cache: Any, adapter: str = BASE) -> None:
-        """Keep a cache of `ids`; what it makes needless goes, then the least recently used beyond the limit."""
-        self._kept = [kept for kept in self._kept if kept.adapter != adapter or not _covers(ids, segments, kept)]
-        self._kept.append(_Kept(adapter, ids, segments, cache, cache.size_bytes))
+    def keep(self, ids: list[int], segments: list[Segment], cache: Any, adapter: str = BASE, *, can_cut: bool = False) -> None:
+        """Keep a cache of `ids`; what it makes needless goes, then the least recently used beyond the limit. `can_cut`: whether
+        its prefills may be reused in part.
+        """
+        fresh = _Kept(adapter, ids, segments, cache, cache.size_bytes, can_cut)
+        self._kept = [kept for kept in self._kept if kept.adapter != adapter or not _covers(fresh, kept)]
+        self._kept.append(fresh)
         while self._kept and self.size_bytes > self.limit_bytes:
             self._kept.pop(0)
 
@@ -110,7 +114,9 @@ def matched(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right))
 
 
-def _covers(ids: Sequence[int], segments: Sequence[Segment], kept: _Kept) -> bool:
+def _covers(newer: _Kept, kept: _Kept) -> bool:
     """Whether everything that `kept` could give can be had from the newer cache too."""
     whole = len(kept.ids)
-    return matched(kept.ids, ids) == whole and reusable(segments, whole) == list(kept.segments)
+    if matched(kept.ids, newer.ids) != whole:
+        return False
+    return newer.can_cut or reusable(newer.segments, whole) == list(kept.segments)

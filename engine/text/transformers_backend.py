@@ -179,6 +179,10 @@ class TransformersBackend:
         """Rows of one pass round differently from rows alone."""
         return False
 
+    def can_cut(self, cache: TransformersCache) -> bool:  # noqa: ARG002
+        """A pass of many tokens rounds differently from one of few."""
+        return False
+
     def new_cache(
         self,
         adapter: TransformersAdapter | None = None,

@@ -99,6 +99,10 @@ class LlamaBackend:
         """Whether `step_together` gives this cache the very logits that `step` would."""
         return bool(cache.form.is_row_by_row(cache.adapter))
 
+    def can_cut(self, cache: LlamaCache) -> bool:
+        """See TextBackend."""
+        return bool(cache.form.can_cut)
+
     def adapter_of(self, cache: LlamaCache) -> str:
         """The sha256 of the very weights that are added for this cache, or "base"."""
         return BASE if cache.adapter is None else str(cache.adapter.sha256)

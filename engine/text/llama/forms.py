@@ -31,6 +31,10 @@ class Form(Protocol):
         """Memory of its own weights."""
 
     @property
+    def can_cut(self) -> bool:
+        """See engine.text.backend.TextBackend."""
+
+    @property
     def needs_float32(self) -> bool:
         """Whether the float32 weights must stay for it."""
 

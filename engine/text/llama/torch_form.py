@@ -27,6 +27,7 @@ class TorchForm:
     """Implements engine.text.llama.forms.Form."""
 
     needs_float32 = True
+    can_cut = False
 
     def __init__(
         self,

@@ -233,6 +233,19 @@ def test_an_answer_is_written_again_in_its_own_form(folder: Path, prepared: Path
         assert write(model, GenerateRequest(asked.messages, asked.sampling, asked.seeds, replay=path)) == (text, path)
 
 
+def test_a_question_changed_at_its_end_is_read_from_there(model: LocalTextModel, form: str) -> None:
+    questions = [f"{TEXT} burns and the tide comes in. {end}" for end in ("Who lit it?", "Who put it out?")]
+    first, second = (replace(request(max_new_tokens=5), messages=(Message("user", text),)) for text in questions)
+    whole, (text, path) = write(model, first)[1]["segments"], write(model, second)
+    segments = path["segments"]
+    assert isinstance(whole, list)
+    assert isinstance(segments, list)
+    assert (len(segments) > len(whole)) == (form != PACKED)  # in torch a prompt's bits depend on where it is cut
+    model._scheduler._pool.clear()
+    assert write(model, second)[0] == text
+    assert write(model, replace(second, replay=path)) == (text, path)
+
+
 @pytest.mark.parametrize("with_adapter", [False, True])
 def test_an_answer_is_the_same_to_the_letter_beside_other_chats(
     model: LocalTextModel, adapter: AdapterRef, with_adapter: bool

@@ -323,6 +323,9 @@ class FailingBackend:
     def is_row_by_row(self, cache: Cache) -> bool:
         return self.joins
 
+    def can_cut(self, cache: Cache) -> bool:
+        return False
+
     def new_cache(self, adapter: Any = None, path: Any = None) -> Cache:
         return self.Cache()
 

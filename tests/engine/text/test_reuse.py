@@ -22,6 +22,18 @@ def test_prefill_is_reused_whole_or_not_at_all_and_decode_anywhere() -> None:
     assert reusable(schedule, 99) == schedule
 
 
+def test_a_prefill_is_cut_where_that_changes_no_bit() -> None:
+    schedule: list[Segment] = [("prefill", 10), ("decode", 5)]
+    assert reusable(schedule, 9, can_cut=True) == [("prefill", 9)]
+    assert reusable(schedule, 0, can_cut=True) == []
+    pool = CachePool(100)
+    long = FakeCache(6)
+    pool.keep([1, 2, 3], [("prefill", 3)], FakeCache(3), can_cut=True)
+    pool.keep([1, 2, 3, 4, 5, 6], [("prefill", 6)], long, can_cut=True)
+    assert pool.size_bytes == 10  # the shorter one is in the longer one
+    assert pool.find([1, 2, 3, 4, 9, 9]) == (long, [("prefill", 4)])
+
+
 def test_neighbouring_decodes_become_one() -> None:
     schedule: list[Segment] = []
     for kind, count in (("prefill", 3), ("decode", 1), ("decode", 2), ("prefill", 0), ("prefill", 4)):

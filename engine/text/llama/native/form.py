@@ -25,6 +25,7 @@ class NativeForm:
     """Implements engine.text.llama.forms.Form."""
 
     needs_float32 = False
+    can_cut = True
 
     def __init__(self, library: Library, weights: NativeWeights, config: LlamaConfig, threads: int = 1) -> None:
         self._threads = threads
