@@ -58,6 +58,9 @@ class TextBackend(Protocol):
     def can_cut(self, cache: Any) -> bool:
         """Whether this cache would hold the same bits however its tokens had been cut into passes."""
 
+    def is_current(self, cache: Any) -> bool:
+        """Whether a new cache would be computed in the same way; else there is a faster one by now."""
+
     def prepare_adapter(self, weights: LoraWeights) -> Any:
         """The adapter as this backend computes it (engine.text.lora.LoadedAdapter). May be called from any thread.
 

@@ -7,7 +7,7 @@ that can be computed again, step by step, from its record. Knows ids and schedul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -100,6 +100,10 @@ class CachePool:
         self._kept.append(fresh)
         while self._kept and self.size_bytes > self.limit_bytes:
             self._kept.pop(0)
+
+    def retain(self, is_wanted: Callable[[Any], bool]) -> None:
+        """Forget the caches of which that is not true."""
+        self._kept = [kept for kept in self._kept if is_wanted(kept.cache)]
 
     def clear(self) -> None:
         """Forget all."""

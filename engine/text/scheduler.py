@@ -248,6 +248,7 @@ class Scheduler:
     def _begin(self, generation: Generation) -> None:
         """Start from the longest kept beginning of the prompt; the last token is always computed, for its logits."""
         adapter = generation.adapter_sha256
+        self._pool.retain(self._backend.is_current)
         kept, segments = (None, []) if generation.is_replay else self._pool.find(generation.ids[:-1], adapter)
         generation.segments.extend(segments)
         if kept is None:

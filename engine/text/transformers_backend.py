@@ -183,6 +183,10 @@ class TransformersBackend:
         """A pass of many tokens rounds differently from one of few."""
         return False
 
+    def is_current(self, cache: TransformersCache) -> bool:  # noqa: ARG002
+        """There is one form only."""
+        return True
+
     def new_cache(
         self,
         adapter: TransformersAdapter | None = None,

@@ -103,6 +103,10 @@ class LlamaBackend:
         """See TextBackend."""
         return bool(cache.form.can_cut)
 
+    def is_current(self, cache: LlamaCache) -> bool:
+        """See TextBackend."""
+        return cache.form is (self._best or self._plain)
+
     def adapter_of(self, cache: LlamaCache) -> str:
         """The sha256 of the very weights that are added for this cache, or "base"."""
         return BASE if cache.adapter is None else str(cache.adapter.sha256)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -288,19 +290,27 @@ def test_other_weights_are_prepared_anew(folder: Path, prepared: Path, tmp_path:
     assert read_facts(other, prepared) is None
 
 
-def test_a_model_is_prepared_while_it_writes_even_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_prepared_while_it_writes_and_goes_on_in_the_faster_form(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_packable(tmp_path / "model", layers=2)
-    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
+    if form == PACKED:
+        monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
     monkeypatch.setattr(preparing, "DELAY_S", 0.0)
+    monkeypatch.setattr("engine.text.llama.prepared.CLEARLY", 0.0)  # which is faster on so small a model is chance
     model = load_local(tiny_spec(folder), folder, CPU, tmp_path / "prepared")
+    assert isinstance(model._backend, LlamaBackend)
+    plain = weakref.ref(model._backend.float32())
     try:
-        assert write(model, request())[1]["dtype"] == FLOAT32
+        paths = [write(model, request())[1]["dtype"]]
+        assert paths[0] == FLOAT32
         deadline = time.monotonic() + 180
-        while read_facts(folder, tmp_path / "prepared") is None and time.monotonic() < deadline:
+        while paths[-1] != form and time.monotonic() < deadline:
             time.sleep(0.2)
-        facts = read_facts(folder, tmp_path / "prepared")
-        assert facts is not None
-        assert set(facts["tokens_per_s"]) == {FLOAT32, PACKED}
+            paths.append(write(model, request())[1]["dtype"])  # the same conversation, which is kept
+        assert set(paths) == {FLOAT32, form}
+        gc.collect()  # a generation and its rows hold each other
+        assert (plain() is None) == (form != PACKED)  # nothing holds the float32 weights any more
     finally:
         model.close()
 

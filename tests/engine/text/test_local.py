@@ -326,6 +326,9 @@ class FailingBackend:
     def can_cut(self, cache: Cache) -> bool:
         return False
 
+    def is_current(self, cache: Cache) -> bool:
+        return True
+
     def new_cache(self, adapter: Any = None, path: Any = None) -> Cache:
         return self.Cache()
 
