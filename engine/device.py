@@ -13,6 +13,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from engine.errors import BadOptionError, RefusedStartError
@@ -200,6 +201,21 @@ def _read_number(path: Path) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     return int(text) if text.isdigit() else None
+
+
+def use_threads(count: int) -> None:
+    """Let this thread compute with so many of the CPU in torch from now on, whatever others set later."""
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+        torch.get_num_threads()  # it is asked for lazily, and then stays this thread's own
+
+
+@cache
+def torch_version() -> str:
+    """As it is installed; torch itself is not imported."""
+    return metadata.version("torch")
 
 
 @cache

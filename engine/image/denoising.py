@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from engine.device import physical_cores
+from engine.device import physical_cores, use_threads
 from engine.image.model import ImageStep
 from engine.jobs.job import CancelToken
 
@@ -23,10 +23,7 @@ PREVIEW_INTERVAL_S: Final = 0.3
 
 def settle_threads() -> None:
     """Let this thread compute on all cores, whatever others have set: the last bits of a picture depend on how many it has."""
-    threads = physical_cores()
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-        torch.get_num_threads()  # from now on it is this thread's own number
+    use_threads(physical_cores())
 
 
 def denoise(

@@ -85,17 +85,25 @@ def text_need(folder: Path, device: Device, prepared: Path, context: int = 0) ->
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
     config = read_json(folder / "config.json")
     weights = read_weights(folder).parameters * width
-    packed, is_alone = packed_bytes(folder, prepared) if device.kind == "cpu" else (0, False)
+    packed, is_alone = _packed(folder, device, prepared)
     tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
-    work = text_footprint(folder, config, device, prepared).work_bytes(tokens) + _tokenizer_bytes(folder)
+    work = _footprint(config, device, is_native=is_alone).work_bytes(tokens) + _tokenizer_bytes(folder)
     return Need(packed if is_alone else weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
 
 
 def text_footprint(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:
     """Of a causal language model's conversations, in the form in which it will be loaded."""
+    return _footprint(config, device, is_native=_packed(folder, device, prepared)[1])
+
+
+def _footprint(config: Mapping[str, Any], device: Device, *, is_native: bool) -> Footprint:
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
-    is_native = device.kind == "cpu" and prepared is not None and packed_bytes(folder, prepared)[1]
     return footprint(config, width, NATIVE_KEPT_BYTES if is_native else width)
+
+
+def _packed(folder: Path, device: Device, prepared: Path | None) -> tuple[int, bool]:
+    """As prepared.packed_bytes says, which knows models on the CPU only."""
+    return packed_bytes(folder, prepared) if device.kind == "cpu" and prepared is not None else (0, False)
 
 
 def pipeline_need(facts: PipelineFacts, width: int, device: Device, have_bytes: int) -> Need:

@@ -344,25 +344,18 @@ class Scheduler:
         if generation.cache is None or generation.is_replay or self._is_background(generation):
             # A batched row cannot be computed again bit by bit, so nothing that can be may stand on it.
             return
-        adapter = self._backend.adapter_of(generation.cache)
+        adapter, can_cut = self._backend.adapter_of(generation.cache), self._backend.can_cut(generation.cache)
         if generation.in_prompt:
             if generation.segments and generation.cache.length == generation.position:
-                self._pool.keep(
-                    generation.ids[: generation.position],
-                    generation.segments,
-                    generation.cache,
-                    adapter,
-                    can_cut=self._backend.can_cut(generation.cache),
-                )
+                ids = generation.ids[: generation.position]
+                self._pool.keep(ids, generation.segments, generation.cache, adapter, can_cut=can_cut)
             return
         for row in generation.rows:
             # A row that failed in the middle of a step may hold half of it.
             if row.cache is not None and row.cache.length == len(generation.ids) + len(row.fed):
                 segments = list(generation.segments)
                 append(segments, "decode", len(row.fed))
-                self._pool.keep(
-                    [*generation.ids, *row.fed], segments, row.cache, adapter, can_cut=self._backend.can_cut(row.cache)
-                )
+                self._pool.keep([*generation.ids, *row.fed], segments, row.cache, adapter, can_cut=can_cut)
 
     def _explain(self, error: Exception, tokens: int) -> StudioError:
         """What went wrong with a piece of work of at most so many tokens."""

@@ -20,13 +20,12 @@ from transformers import AutoModelForCausalLM
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from engine.arrays import Floats
-from engine.device import Device
+from engine.device import Device, use_threads
 from engine.errors import BadFileError
 from engine.models.adapters import BASE, LoraWeights
 from engine.text.kv import GrowingCache, GrowingLayer
 from engine.text.lora import does_not_fit, grouped
 from engine.text.low_rank import fuse
-from engine.text.threads import use_threads
 from engine.text.torch_term import TorchTerm, torch_term
 
 MAX_TOGETHER = 16

@@ -1,1 +1,1 @@
-"""Llama-like models in plain torch on the CPU, in float32 and in packed forms that write several times as fast."""
+"""Llama-like models on the CPU: in plain torch at once, and in a faster form, in C where that can be had."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from engine.arrays import Floats
-from engine.device import Device
+from engine.device import Device, torch_version
 from engine.errors import BadFileError
 from engine.memory import Arbiter, Machine
 from engine.models.adapters import BASE, LoraWeights
@@ -90,18 +89,18 @@ class LlamaBackend:
         return {
             "engine": "llama",
             "engine_version": VERSION,
-            "torch": metadata.version("torch"),
+            "torch": torch_version(),
             "dtype": cache.form.name,
             "device": "cpu",
         }
 
     def is_row_by_row(self, cache: LlamaCache) -> bool:
         """Whether `step_together` gives this cache the very logits that `step` would."""
-        return bool(cache.form.is_row_by_row(cache.adapter))
+        return cache.form.is_row_by_row(cache.adapter)
 
     def can_cut(self, cache: LlamaCache) -> bool:
         """See TextBackend."""
-        return bool(cache.form.can_cut)
+        return cache.form.can_cut
 
     def is_current(self, cache: LlamaCache) -> bool:
         """See TextBackend."""
@@ -137,8 +136,7 @@ class LlamaBackend:
 
     def log_probabilities(self, cache: LlamaCache, ids: Sequence[int], targets: Sequence[int]) -> Floats:
         """Append `ids` in one pass; log-probability of each target behind its token, [tokens]."""
-        found: Floats = cache.form.log_probabilities(cache, ids, targets)
-        return found
+        return cache.form.log_probabilities(cache, ids, targets)
 
     def fork(self, cache: LlamaCache, length: int) -> LlamaCache:
         """A cache of its own with the first `length` tokens; copies nothing."""
@@ -188,10 +186,7 @@ def load_llama(
             ) from error
 
     backend = LlamaBackend(config, weights)
-    facts = None if prepared is None else read_facts(folder, prepared)
-    if prepared is not None:
-        _adopt(backend, folder, config, prepared)
-    if prepared is not None and facts is None:
+    if prepared is not None and not _adopt(backend, folder, config, prepared):
         backend.preparing = Preparing(
             folder,
             prepared,
@@ -205,13 +200,15 @@ def load_llama(
     return backend
 
 
-def _adopt(backend: LlamaBackend, folder: Path, config: LlamaConfig, prepared: Path) -> None:
-    """Take up the form that was prepared, where there is one. Damaged files are only a loss of speed."""
+def _adopt(backend: LlamaBackend, folder: Path, config: LlamaConfig, prepared: Path) -> bool:
+    """Take up the form that was prepared, if it is of use; whether one was prepared. Damaged files are only a loss of speed."""
     facts = read_facts(folder, prepared)
+    if facts is None:
+        return False
     try:
-        form = None if facts is None else read_form(facts, prepared, config, backend.float32)
+        form = read_form(facts, prepared, config, backend.float32)
+        if form is not None:
+            backend.adopt(form)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         logger.warning("the prepared form of %s cannot be used: %s", folder.name, error)
-        return
-    if form is not None:
-        backend.adopt(form)
+    return True

@@ -44,7 +44,6 @@ class Terms:
     down: TorchTerm | None = None
 
 
-NO_TERMS = Terms()
 Spans: TypeAlias = Sequence[tuple[slice, Terms]]
 """Which rows have which terms."""
 

@@ -6,7 +6,7 @@ Names and versions are what paths record: an answer is reproduced in the form in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from engine.arrays import Floats
 from engine.text.kv import GrowingCache, GrowingLayer
@@ -62,7 +62,7 @@ class LlamaCache(GrowingCache):
 
     def __init__(self, layers: Sequence[GrowingLayer], adapter: LlamaAdapter | None, form: Form) -> None:
         super().__init__(layers, adapter)
-        self.form: Any = form
+        self.form = form
 
     def _like(self, layers: Sequence[GrowingLayer]) -> Self:
         return type(self)(layers, self.adapter, self.form)

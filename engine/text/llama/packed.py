@@ -1,8 +1,8 @@
 """Linear layers in 4 and 8 bits, as torch's own CPU kernels take them, and how weights are brought into that form.
 
-Only weights that lie on a grid of 16 values in every group of 32 are packed in 4 bits: then nothing is lost but the rounding
-of the grid itself to bfloat16. Published 4-bit weights (GGUF's Q4_0 and Q4_1) are of that kind, however they were unpacked since.
-Each row of a product is computed alone, whatever rows are beside it. Knows tensors; knows no model and no file.
+Only weights that lie on a grid (engine/text/llama/grid.py) are packed in 4 bits: then nothing is lost but the rounding of the
+grid itself to bfloat16. Each row of a product is computed alone, whatever rows are beside it. Knows tensors; knows no model and
+no file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 
-GROUP = 32
-"""Weights that share a scale and a zero point."""
-_LEVELS = 15
-_TOLERANCE = 2.0**-7
-"""How far a weight may lie from its grid, as a share of the largest weight of its group: twice bfloat16's rounding."""
+from engine.text.llama.grid import GROUP, grid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +65,10 @@ def pack4(weight: torch.Tensor) -> Packed4 | None:
     out, width = weight.shape
     if width % GROUP or out % 16:  # the kernel's own limits
         return None
-    groups = weight.float().view(out, width // GROUP, GROUP)
-    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    scale = (high - low) / _LEVELS
-    levels = ((groups - low) / scale.clamp_min(1e-12)).round()
-    far = (levels * scale + low - groups).abs().amax(-1)
-    if bool((far > _TOLERANCE * groups.abs().amax(-1)).any()):
+    grid = grid_of(weight.float().numpy())
+    if grid is None:
         return None
+    levels, scale, low = (torch.from_numpy(part) for part in (grid.levels, grid.scale, grid.low))
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32).view(out, width).contiguous(), 1)
     # The kernel computes (level - 8) x scale + zero point.
     pairs = torch.cat([scale, low + 8 * scale], -1)

@@ -90,8 +90,9 @@ def _native(weights: LlamaWeights, part: Path, config: LlamaConfig, plain: Form)
     except OSError as error:
         logger.info("not in C: %s", error)
         return None
-    ours, theirs = (_probe(LlamaBackend(config, lambda: weights, one)) for one in (form, plain))
-    if float(np.abs(ours - theirs).mean()) > CLOSE * float(theirs.std()):
+    native, torchs = (LlamaBackend(config, lambda: weights, one) for one in (form, plain))
+    ours, theirs = _probe(native), _probe(torchs)
+    if float(np.abs(ours - theirs).mean()) > CLOSE * float(theirs.std()) or not _is_row_by_row(native):
         logger.warning("the form in C computes something else: not used")
         return None
     native_weights.save(form.weights, part / WEIGHTS)

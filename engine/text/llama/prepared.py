@@ -15,13 +15,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import safe_open
 
-from engine.device import cpu_features, cpu_name
+from engine.device import cpu_features, cpu_name, torch_version
 from engine.text.llama.config import LINEARS, LlamaConfig
 from engine.text.llama.forms import FLOAT32, PACKED, VERSION, Form
 from engine.text.llama.native import weights as native_weights
@@ -49,7 +48,7 @@ busy machine makes smaller differences uncertain.
 def key_of_machine() -> str:
     """What packed and compiled files depend on beside the weights: the code, and all that this very CPU can do."""
     code = hashlib.sha256(cpu_features().encode() + SOURCE.read_bytes()).hexdigest()[:8]
-    parts = (VERSION, "torch", metadata.version("torch"), cpu_name(), code)
+    parts = (VERSION, "torch", torch_version(), cpu_name(), code)
     return re.sub(r"[^\w.+]+", "-", "-".join(parts))
 
 

@@ -60,7 +60,7 @@ class Preparing:
         folder: Path,
         prepared: Path,
         threads: int,
-        on_done: Callable[[], None],
+        on_done: Callable[[], object],
         *,
         need_bytes: int,
         arbiter: Arbiter,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.arrays import Floats
+from engine.device import use_threads
 from engine.text.kv import GrowingLayer
 from engine.text.llama.adapter import LlamaAdapter
 from engine.text.llama.blocks import Layer, Terms, after_attention, attend, before_attention
@@ -20,7 +21,6 @@ from engine.text.llama.forms import FLOAT32, LlamaCache
 from engine.text.llama.packed import Weight, apply
 from engine.text.llama.weights import LlamaWeights, layer_bytes
 from engine.text.lora import grouped
-from engine.text.threads import use_threads
 
 
 class TorchForm:

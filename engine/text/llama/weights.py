@@ -5,7 +5,7 @@ Knows files and shapes; computes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -46,8 +46,8 @@ def read_weights(folder: Path, config: LlamaConfig) -> LlamaWeights:
 
 def layer_bytes(layer: Layer) -> int:
     """Memory of a block's weights."""
-    weights: tuple[Weight, ...] = (layer.attention_norm, layer.mlp_norm, *(getattr(layer, name) for name in LINEARS))
-    return sum(weight.nbytes for weight in weights)
+    weights: list[Weight | bool | None] = [getattr(layer, part.name) for part in fields(layer)]
+    return sum(weight.nbytes for weight in weights if weight is not None and not isinstance(weight, bool))
 
 
 def _layer(read: TensorReader, number: int, config: LlamaConfig) -> Layer:

@@ -18,6 +18,7 @@ from engine.arrays import Floats
 from engine.text.kv import GrowingLayer
 from engine.text.llama.backend import LlamaBackend
 from engine.text.llama.config import LINEARS, llama_config
+from engine.text.llama.grid import GROUP
 from engine.text.llama.native import library, tiles
 from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
@@ -39,7 +40,7 @@ class Rounded:
         self._weight = torch.from_numpy(tiles.unpacked(packed))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        groups = x.view(len(x), -1, tiles.GROUP)
+        groups = x.view(len(x), -1, GROUP)
         scale = groups.abs().amax(-1, keepdim=True) / 127
         return torch.nn.functional.linear(((groups / scale.clamp_min(1e-30)).round() * scale).view(x.shape), self._weight)
 

@@ -281,13 +281,22 @@ static void normed_row(const float *x, const float *weight, float *to, int size,
         f_store(to + i, f_mul(f_mul(f_load(x + i), scale), f_load(weight + i)));
 }
 
+typedef struct { const Span *span; int position, id; } Row;
+
+/* What the row's adapter adds to one of a block's linear layers, or NULL. */
+INLINE const Term *term_of(const Row *row, int layer, int linear)
+{
+    return row->span->terms ? &row->span->terms[layer].qkv + linear : NULL;
+}
+
 /* --- Linear layers ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const Linear *linear;
     const Rounded *in;  /* [blocks of rows][groups] */
-    const Term **terms; /* of each row; NULL = nobody has an adapter */
-    const float *low;   /* what `down` made of each row, [rows][most] */
+    const Row *rows;
+    int layer, which; /* of the model's linear layers, for the adapters' terms */
+    const float *low; /* what `down` made of each row, [rows][most]; NULL = nobody has an adapter */
     int most;
     float *out;
     int stride;
@@ -329,10 +338,11 @@ INLINE void tile_product(const Product *p, int tile, int row, const int count, c
     }
     for (int r = 0; r < count; r++) {
         F sum = sums[r];
-        const Term *term = p->terms ? p->terms[row + r] : NULL;
-        const float *low = p->low + (size_t)(row + r) * p->most;
-        for (int k = 0; term && k < term->rank; k++)
-            sum = f_fma(f_all(low[k]), f_half(term->up + (size_t)k * p->linear->out + tile * TILE), sum);
+        const Term *term = p->low ? term_of(p->rows + row + r, p->layer, p->which) : NULL;
+        for (int k = 0; term && k < term->rank; k++) {
+            const F up = f_half(term->up + (size_t)k * p->linear->out + tile * TILE);
+            sum = f_fma(f_all(p->low[(size_t)(row + r) * p->most + k]), up, sum);
+        }
         float *to = p->out + (size_t)(row + r) * p->stride + tile * TILE;
         f_store(to, p->is_added ? f_add(f_load(to), sum) : sum);
     }
@@ -371,18 +381,19 @@ static void product(Team *team, int phase, const Product *p, int rows)
 #define LOWERED_AT_ONCE 4 /* pieces of one row, for several threads */
 
 /* What an adapter's `down` makes of each row. */
-static void lowered(Team *team, int phase, const Term **terms, const float *x, int in, float *low, int most, int rows)
+static void lowered(Team *team, int phase, const Product *p, const float *x, float *low, int rows)
 {
     EACH(unit, rows * LOWERED_AT_ONCE, 1) {
         const int row = unit / LOWERED_AT_ONCE;
-        const Term *term = terms[row];
+        const Term *term = term_of(p->rows + row, p->layer, p->which);
+        const int in = p->linear->in;
         const float *own = x + (size_t)row * in;
         for (int k = unit % LOWERED_AT_ONCE; term && k < term->rank; k += LOWERED_AT_ONCE) {
             const uint16_t *down = term->down + (size_t)k * in;
             F sum = f_zero();
             for (int i = 0; i < in; i += TILE)
                 sum = f_fma(f_load(own + i), f_half(down + i), sum);
-            low[(size_t)row * most + k] = f_sum(sum);
+            low[(size_t)row * p->most + k] = f_sum(sum);
         }
     }
     meet(team);
@@ -483,15 +494,12 @@ static void attend(
 
 /* --- A pass -------------------------------------------------------------------------------------------------------------- */
 
-typedef struct { const Span *span; int position, id; } Row;
-
 typedef struct {
     const Model *model;
     const Row *rows;
     const Row *last_rows; /* those whose logits are wanted, with `places` in `rows` */
     const int *places;
     int count, last_count, most, room, qkv_size;
-    const Term **terms; /* [layer][linear][rows], or NULL; behind them the same for the last layer's wanted rows */
     float *x, *last_x, *normed, *qkv, *seen, *gate_up, *low, *scores, *logits;
     Rounded *rounded; /* [blocks of rows][groups], of whatever the next product reads */
 } Pass;
@@ -613,27 +621,21 @@ static void gated_phase(Team *team, int phase, const Pass *pass, int rows)
     meet(team);
 }
 
+enum { QKV, ATTENTION_OUT, GATE_UP, DOWN }; /* a block's linear layers, in the order of Layer and Terms */
+
 #define PHASES_OF_LAYER 15 /* counters that `run` uses for each layer */
 
-/* One linear layer over what was rounded from `x`, with the adapters' terms. Takes two phases. */
+/* One of a block's linear layers over what was rounded from `x`, with the adapters' terms. Takes two phases. */
 static void linear(
-    Team *team, int phase, const Pass *pass, const Linear *layer, const Term **terms, const float *x, float *out, int is_added,
-    int rows)
+    Team *team, int phase, const Pass *pass, int layer, int which, const Row *rows, const float *x, float *out, int is_added,
+    int count)
 {
-    if (terms)
-        lowered(team, phase, terms, x, layer->in, pass->low, pass->most, rows);
-    const Product p = {layer, pass->rounded, terms, pass->low, pass->most, out, layer->out, is_added};
-    product(team, phase + 1, &p, rows);
-}
-
-static const Term **terms_of(const Pass *pass, int layer, int linear, int is_last)
-{
-    const size_t whole = (size_t)pass->model->count * 4 * pass->count;
-    if (!pass->terms)
-        return NULL;
-    if (is_last)
-        return pass->terms + whole + (size_t)linear * pass->last_count;
-    return pass->terms + ((size_t)layer * 4 + linear) * pass->count;
+    const Linear *own = &pass->model->layers[layer].qkv + which;
+    const float *low = pass->most ? pass->low : NULL;
+    const Product p = {own, pass->rounded, rows, layer, which, low, pass->most, out, own->out, is_added};
+    if (p.low)
+        lowered(team, phase, &p, x, pass->low, count);
+    product(team, phase + 1, &p, count);
 }
 
 static void run(Team *team, int thread, const Pass *pass)
@@ -644,37 +646,36 @@ static void run(Team *team, int thread, const Pass *pass)
         const Layer *l = m->layers + layer;
         const int is_last = layer == m->count - 1;
         /* Behind the last layer's keys and values only those go on whose logits are wanted. */
-        const int rows = is_last ? pass->last_count : pass->count;
+        const Row *rows = is_last ? pass->last_rows : pass->rows;
+        const int count = is_last ? pass->last_count : pass->count;
         float *x = is_last ? pass->last_x : pass->x;
         int phase = layer * PHASES_OF_LAYER;
         normed_phase(team, phase++, pass, pass->x, l->attention_norm, pass->count);
-        linear(team, phase, pass, &l->qkv, terms_of(pass, layer, 0, 0), pass->normed, pass->qkv, 0, pass->count);
+        linear(team, phase, pass, layer, QKV, pass->rows, pass->normed, pass->qkv, 0, pass->count);
         phase += 2;
         append_phase(team, phase++, pass, layer);
-        if (!rows)
+        if (!count)
             return;
-        if (is_last)
-            attention_phase(team, phase++, thread, pass, layer, pass->last_rows, pass->places, rows);
-        else
-            attention_phase(team, phase++, thread, pass, layer, pass->rows, NULL, rows);
-        rounded_phase(team, phase++, pass, pass->seen, m->heads * m->width, rows);
+        attention_phase(team, phase++, thread, pass, layer, rows, is_last ? pass->places : NULL, count);
+        rounded_phase(team, phase++, pass, pass->seen, m->heads * m->width, count);
         if (is_last) {
             const size_t size = m->hidden;
-            EACH(row, rows, 1) memcpy(x + row * size, pass->x + pass->places[row] * size, size * sizeof(float));
+            EACH(row, count, 1) memcpy(x + row * size, pass->x + pass->places[row] * size, size * sizeof(float));
             meet(team);
         }
         phase++;
-        linear(team, phase, pass, &l->attention_out, terms_of(pass, layer, 1, is_last), pass->seen, x, 1, rows);
+        linear(team, phase, pass, layer, ATTENTION_OUT, rows, pass->seen, x, 1, count);
         phase += 2;
-        normed_phase(team, phase++, pass, x, l->mlp_norm, rows);
-        linear(team, phase, pass, &l->gate_up, terms_of(pass, layer, 2, is_last), pass->normed, pass->gate_up, 0, rows);
+        normed_phase(team, phase++, pass, x, l->mlp_norm, count);
+        linear(team, phase, pass, layer, GATE_UP, rows, pass->normed, pass->gate_up, 0, count);
         phase += 2;
-        gated_phase(team, phase++, pass, rows);
-        linear(team, phase, pass, &l->down, terms_of(pass, layer, 3, is_last), pass->seen, x, 1, rows);
+        gated_phase(team, phase++, pass, count);
+        linear(team, phase, pass, layer, DOWN, rows, pass->seen, x, 1, count);
     }
     const int phase = m->count * PHASES_OF_LAYER + 1;
     normed_phase(team, phase, pass, pass->last_x, m->norm, pass->last_count);
-    const Product head = {&m->head, pass->rounded, NULL, NULL, 0, pass->logits, (m->head.out + TILE - 1) / TILE * TILE, 0};
+    const int stride = (m->head.out + TILE - 1) / TILE * TILE;
+    const Product head = {.linear = &m->head, .in = pass->rounded, .out = pass->logits, .stride = stride};
     product(team, phase + 1, &head, pass->last_count);
 }
 
@@ -699,7 +700,6 @@ void tastemaker_release(Model *model)
 int tastemaker_pass(Model *model, const Span *spans, int span_count, float *logits, int threads)
 {
     Pass pass = {.model = model, .logits = logits};
-    int has_terms = 0;
     for (int s = 0; s < span_count; s++) {
         pass.count += spans[s].count;
         pass.last_count += spans[s].has_logits ? spans[s].count : 0;
@@ -707,7 +707,6 @@ int tastemaker_pass(Model *model, const Span *spans, int span_count, float *logi
         pass.room = room > pass.room ? room : pass.room;
         for (int layer = 0; spans[s].terms && layer < model->count; layer++) {
             const Term *terms = &spans[s].terms[layer].qkv;
-            has_terms = 1;
             for (int k = 0; k < 4; k++)
                 pass.most = terms[k].rank > pass.most ? (int)terms[k].rank : pass.most;
         }
@@ -722,7 +721,6 @@ int tastemaker_pass(Model *model, const Span *spans, int span_count, float *logi
         count * sizeof(Row) / 4,
         last * sizeof(Row) / 4,
         last, /* ints */
-        has_terms ? ((size_t)model->count * 4 * count + 4 * last) * sizeof(Term *) / 4 : 0,
         last * hidden,
         count * hidden,
         count * hidden,
@@ -758,20 +756,9 @@ int tastemaker_pass(Model *model, const Span *spans, int span_count, float *logi
                 last_rows[wanted] = rows[row], places[wanted++] = row;
         }
     pass.rows = rows, pass.last_rows = last_rows, pass.places = places;
-    if (has_terms) {
-        const Term **terms = (const Term **)parts[4];
-        pass.terms = terms;
-        for (int layer = 0; layer < model->count; layer++)
-            for (int k = 0; k < 4; k++)
-                for (row = 0; row < pass.count; row++)
-                    *terms++ = rows[row].span->terms ? &rows[row].span->terms[layer].qkv + k : NULL;
-        for (int k = 0; k < 4; k++)
-            for (wanted = 0; wanted < pass.last_count; wanted++)
-                *terms++ = last_rows[wanted].span->terms ? &last_rows[wanted].span->terms[model->count - 1].qkv + k : NULL;
-    }
-    pass.last_x = (float *)parts[5], pass.x = (float *)parts[6], pass.normed = (float *)parts[7], pass.qkv = (float *)parts[8];
-    pass.seen = (float *)parts[9], pass.gate_up = (float *)parts[10], pass.low = (float *)parts[11];
-    pass.scores = (float *)parts[12], pass.rounded = (Rounded *)parts[13];
+    pass.last_x = (float *)parts[4], pass.x = (float *)parts[5], pass.normed = (float *)parts[6], pass.qkv = (float *)parts[7];
+    pass.seen = (float *)parts[8], pass.gate_up = (float *)parts[9], pass.low = (float *)parts[10];
+    pass.scores = (float *)parts[11], pass.rounded = (Rounded *)parts[12];
     Team team = {.phases = (Counter *)parts[0]};
 #pragma omp parallel num_threads(threads)
     {

@@ -12,17 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import Floats
+from engine.text.llama.grid import GROUP, grid_of
 
-GROUP: Final = 32
-"""Weights of one output that share a scale."""
 TILE: Final = 16
 """Outputs that are computed at once."""
 SLAB: Final = 128 * TILE
 """Outputs that are packed at once: what that takes beside the weights stays small."""
-_LEVELS: Final = 15
 _LINE: Final = 64
-_TOLERANCE: Final = 2.0**-7
-"""How far a weight may lie from its grid, as a share of the largest weight of its group: twice bfloat16's rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +54,7 @@ def tile_bytes(inputs: int, bits: int) -> int:
 def pack4(weight: Floats) -> Tiles | None:
     """Weights [out, in] in 4 bits, or None when they do not lie on a grid of 16 values in each group.
 
-    Published 4-bit weights (GGUF's Q4_0 and Q4_1) do, however they were unpacked since: nothing is lost but the rounding of
-    the grid itself to half precision, which those formats have too.
+    Nothing is lost but the rounding of the grid itself to half precision, which published formats have too.
     """
     outputs, inputs = weight.shape
     if inputs % GROUP or outputs % TILE:
@@ -82,19 +77,15 @@ def pack8(weight: Floats) -> Tiles:
 
 def _slab4(weight: Floats) -> NDArray[np.uint8] | None:
     outputs, inputs = weight.shape
-    groups = weight.reshape(outputs, inputs // GROUP, GROUP)
-    low = groups.min(-1, keepdims=True)
-    scale = (groups.max(-1, keepdims=True) - low) / np.float32(_LEVELS)
-    levels = np.rint((groups - low) / np.maximum(scale, np.float32(1e-12)))
-    far = np.abs(levels * scale + low - groups).max(-1)
-    if bool((far > _TOLERANCE * np.abs(groups).max(-1)).any()):
+    grid = grid_of(weight)
+    if grid is None:
         return None
     tiles, count = outputs // TILE, inputs // GROUP
     # [tile, output, group, half, four, place] → [tile, group, half, four, output, place]
-    ordered = levels.astype(np.uint8).reshape(tiles, TILE, count, 2, 4, 4).transpose(0, 2, 3, 4, 1, 5)
+    ordered = grid.levels.reshape(tiles, TILE, count, 2, 4, 4).transpose(0, 2, 3, 4, 1, 5)
     packed = (ordered[:, :, 0] | ordered[:, :, 1] << 4).reshape(tiles, -1)
-    grid = np.concatenate([_by_tile(scale, tiles, count), _by_tile(low, tiles, count)], -1)
-    return np.concatenate([packed, grid.view(np.uint8).reshape(tiles, -1)], 1)
+    pairs = np.concatenate([_by_tile(grid.scale, tiles, count), _by_tile(grid.low, tiles, count)], -1)
+    return np.concatenate([packed, pairs.view(np.uint8).reshape(tiles, -1)], 1)
 
 
 def _slab8(weight: Floats) -> NDArray[np.uint8]:

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 
 from engine.arrays import Floats
 from engine.text.llama.config import LINEARS, LlamaConfig, linear_sizes
-from engine.text.llama.native.tiles import GROUP, TILE, Tiles, aligned, pack4, pack8, tile_bytes
+from engine.text.llama.grid import GROUP
+from engine.text.llama.native.tiles import TILE, Tiles, aligned, pack4, pack8, tile_bytes
 
 if TYPE_CHECKING:
     from engine.text.llama.weights import LlamaWeights
