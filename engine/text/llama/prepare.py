@@ -32,7 +32,16 @@ from engine.text.llama.native import weights as native_weights
 from engine.text.llama.native.form import NativeForm
 from engine.text.llama.native.library import Library, compile_library
 from engine.text.llama.packed import pack4, pack8
-from engine.text.llama.prepared import FACTS, LIBRARY, WEIGHTS, fingerprint, key_of_machine, read_facts, read_packed
+from engine.text.llama.prepared import (
+    FACTS,
+    LIBRARY,
+    WEIGHTS,
+    fingerprint,
+    key_of_machine,
+    read_facts,
+    read_packed,
+    sha256_of_library,
+)
 from engine.text.llama.preparing import JOB
 from engine.text.llama.torch_form import TorchForm
 from engine.text.llama.weights import LlamaWeights, read_weights
@@ -76,6 +85,7 @@ def _prepare(folder: Path, part: Path, config: LlamaConfig) -> dict[str, Any]:
         if form is not None:
             facts["is_row_by_row"] = _is_row_by_row(LlamaBackend(config, lambda: weights, form))
         forms = [plain] if form is None else [plain, form]
+        facts["library"] = sha256_of_library(part)
         facts["tokens_per_s"] = _speeds([LlamaBackend(config, lambda: weights, one) for one in forms])
     return facts
 

@@ -66,6 +66,12 @@ def read_facts(folder: Path, prepared: Path) -> dict[str, Any] | None:
         return None
 
 
+def sha256_of_library(place: Path) -> str | None:
+    """Of the library in a prepared folder; None where there is none."""
+    path = place / LIBRARY
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def form_in(facts: dict[str, Any] | None) -> str | None:
     """The form that was prepared and will be used; None: float32, because nothing is there or it is faster here."""
     if facts is None:
@@ -96,6 +102,8 @@ def read_form(facts: dict[str, Any], prepared: Path, config: LlamaConfig, plain:
 
         weights = plain().weights
         return TorchForm(weights, config, PACKED, read_packed(place / WEIGHTS, weights), is_row_by_row=facts["is_row_by_row"])
+    if sha256_of_library(place) != facts["library"]:
+        raise ValueError(f"{LIBRARY} is damaged")  # the system's loader would not notice
     return NativeForm(Library(place / LIBRARY), native_weights.load(place / WEIGHTS, config), config)
 
 

@@ -28,7 +28,7 @@ from engine.text.llama.forms import FLOAT32, PACKED
 from engine.text.llama.native import library
 from engine.text.llama.packed import Packed4, apply, pack4, pack8
 from engine.text.llama.prepare import prepare
-from engine.text.llama.prepared import WEIGHTS, key_of_machine, read_facts
+from engine.text.llama.prepared import LIBRARY, WEIGHTS, key_of_machine, read_facts
 from engine.text.local import LocalTextModel, load_local
 from engine.text.model import GenerateRequest, Message, Sampling
 from tests.tiny import CPU, make_adapter, make_model, make_packable, on_grid, tiny_spec
@@ -272,13 +272,15 @@ def test_an_answer_is_the_same_to_the_letter_beside_other_chats(
             other.join(60)
 
 
-def test_damaged_files_cost_speed_only(folder: Path, prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [WEIGHTS, LIBRARY])
+def test_damaged_files_cost_speed_only(folder: Path, prepared: Path, form: str, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "prepared"
     shutil.copytree(prepared, copy)
-    (copy / key_of_machine() / WEIGHTS).write_bytes(b"none of it")
+    path = copy / key_of_machine() / name
+    path.write_bytes(b"none of it" if name == WEIGHTS else path.read_bytes()[:4000] if path.is_file() else b"")
     model = load_local(tiny_spec(folder), folder, CPU, copy)
     try:
-        assert write(model, request())[1]["dtype"] == FLOAT32
+        assert write(model, request())[1]["dtype"] == (PACKED if (form, name) == (PACKED, LIBRARY) else FLOAT32)
     finally:
         model.close()
 
