@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -138,11 +139,17 @@ class FileStore:
         return removed
 
     def size_bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(path.stat().st_size for path in self._files())
+        """Bytes of all files; those deleted meanwhile do not count."""
+        total = 0
+        for path in self._files():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
 
     def _files(self) -> list[Path]:
-        return [path for path in self._root.rglob("*") if path.is_file() and not path.is_symlink()]
+        # Not rglob: it raises when a folder vanishes while it lists (Python 3.11).
+        paths = (Path(parent, name) for parent, _, names in os.walk(self._root) for name in names)
+        return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
 @dataclass(frozen=True, slots=True)

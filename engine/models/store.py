@@ -24,6 +24,7 @@ from uuid import uuid4
 from engine.errors import BadFileError, BusyError, StudioError
 from engine.models.catalog import AssetsSource, LocalSource, ModelSpec, ServerSource, parse_source
 from engine.models.pipeline_folder import is_whole
+from engine.sizes import file_sizes
 
 State: TypeAlias = Literal["missing", "partial", "installed"]
 MANIFEST = "manifest.json"
@@ -101,7 +102,7 @@ class ModelStore:
         """Bytes on disk, half-fetched ones too; 0 for servers and for folders that are the user's own."""
         if not spec.is_stored:
             return 0
-        return sum(_tree_bytes(folder) for folder in (self.path(spec), self.partial_path(spec)))
+        return sum(size for folder in (self.path(spec), self.partial_path(spec)) for size in file_sizes(folder))
 
     def verify(self, spec: ModelSpec) -> None:
         """Read every file and compare it with the manifest; raises BadFileError naming the first that differs."""
@@ -220,12 +221,6 @@ def _has_size(path: Path, row: Mapping[str, Any]) -> bool:
         return path.stat().st_size == int(row["size_bytes"])
     except OSError:
         return False
-
-
-def _tree_bytes(folder: Path) -> int:
-    if not folder.exists():
-        return 0
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def sync(path: Path) -> None:

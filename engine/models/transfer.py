@@ -18,6 +18,7 @@ from engine.errors import NoModelError
 from engine.models.catalog import HubSource, ModelSpec, WheelSource
 from engine.models.download_reasons import DISK_FULL, reason_in_log
 from engine.models.store import gigabytes
+from engine.sizes import file_sizes
 
 OnBytes = Callable[[int], None]
 """Hears how many bytes have arrived; raises CancelledError to stop."""
@@ -65,7 +66,7 @@ def download_hub(spec: ModelSpec, source: HubSource, folder: Path, on_bytes: OnB
     command = [sys.executable, "-m", "engine.models.hub", source.repo, source.revision, str(folder)]
     command += ["pipeline"] if spec.task == "image" else []
     environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    code = _run(command, log, environment, lambda: on_bytes(_tree_bytes(folder)))
+    code = _run(command, log, environment, lambda: on_bytes(sum(file_sizes(folder))))
     if code != 0:
         raise _download_error(spec, log)
 
@@ -91,18 +92,7 @@ def _run(command: list[str], log: Path, environment: dict[str, str], on_poll: Ca
 
 def _largest_file_bytes(*folders: Path) -> int:
     """pip may keep a second copy for its cache while it downloads, so the largest file counts, not the sum."""
-    return max((_file_bytes(path) for folder in folders for path in folder.rglob("*")), default=0)
-
-
-def _tree_bytes(folder: Path) -> int:
-    return sum(_file_bytes(path) for path in folder.rglob("*"))
-
-
-def _file_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0  # moved or deleted between the listing and the question
+    return max((size for folder in folders for size in file_sizes(folder)), default=0)
 
 
 def _download_error(spec: ModelSpec, log: Path) -> NoModelError:

@@ -18,6 +18,7 @@ from engine.safety.provenance import PRODUCER
 from engine.services import restore
 from engine.services.edge import storage_errors
 from engine.settings import Settings
+from engine.sizes import file_sizes
 from storage.bundle import write_bundle
 from storage.database import Database
 from storage.files import FileStore, Stores
@@ -94,10 +95,10 @@ class PreferencesService:
             "models_dir": str(settings.models_dir),
             "database_bytes": self._database.size_bytes(),
             "files_bytes": self._files.size_bytes(),
-            "models_bytes": _folder_bytes(settings.models_dir),
-            "exports_bytes": _folder_bytes(settings.exports_dir),
-            "backups_bytes": _folder_bytes(settings.backups_dir),
-            "learning_bytes": _folder_bytes(settings.adapters_dir) + _folder_bytes(settings.runs_dir),
+            "models_bytes": sum(file_sizes(settings.models_dir)),
+            "exports_bytes": sum(file_sizes(settings.exports_dir)),
+            "backups_bytes": sum(file_sizes(settings.backups_dir)),
+            "learning_bytes": sum(file_sizes(settings.adapters_dir)) + sum(file_sizes(settings.runs_dir)),
             "free_bytes": shutil.disk_usage(settings.data_dir).free,
         }
 
@@ -156,14 +157,3 @@ def _check(name: str, value: str | None) -> None:
     if name not in known:
         raise BadOptionError(f'Unknown preference: "{name}".', key="error.option_unknown", names=f'"{name}"')
     raise BadOptionError(f'"{name}" must be {known[name]}.', key="error.preference", name=name, choices=known[name])
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:  # a download moves its files while we count
-                continue
-    return total
