@@ -42,7 +42,8 @@ def write_untrained(folder: Path) -> None:
     from engine.image.chinese import ChineseEncoder
     from engine.image.examples import FILE
     from engine.image.upscaler import StickerUpscaler
-    from engine.training.recipes.stickers.denoiser import Size, new_transformer
+    from engine.training.recipes.stickers.denoiser import new_transformer
+    from engine.training.recipes.stickers.learning import Size
     from tests.engine.image.tiny import tiny_examples
 
     new_transformer(Size(), len(STYLES)).save_pretrained(folder / "transformer")

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pytest import MonkeyPatch
 
 from engine.device import Device
 from engine.models.adapters import AdapterRef
@@ -123,6 +127,21 @@ def tiny_spec(folder: Path, model_id: str = "tiny", *, context_length: int = 512
         context_length=context_length,
         licence="Apache-2.0",
     )
+
+
+@contextmanager
+def desks(*, wanted: bool = True) -> Iterator[None]:
+    """Models loaded here for transformers step at desks as on CUDA, but for the recording: a replay computes again."""
+    from engine.text import transformers_backend
+
+    def record(compute: Any) -> Any:
+        result = compute()
+        return lambda: result.copy_(compute())
+
+    with MonkeyPatch.context() as patch:
+        if wanted:
+            patch.setattr(transformers_backend, "recorder", lambda device: record)
+        yield
 
 
 def load_tiny(folder: Path, model_id: str = "tiny", *, context_length: int = 512) -> LocalTextModel:

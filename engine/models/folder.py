@@ -23,6 +23,7 @@ _DTYPE_BYTES = {
     "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
 }  # fmt: skip
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_NOT_LAYERS = ("embed", "embd", "wte", "wpe", "lm_head")
 _CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
 _ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3")
 
@@ -33,6 +34,8 @@ class Weights:
 
     files: tuple[Path, ...]
     parameters: int
+    layer_parameters: int
+    """Those of linear layers: all matrices but embeddings and the head."""
     size_bytes: int
 
 
@@ -90,14 +93,15 @@ def read_weights(folder: Path) -> Weights:
     files = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() == ".safetensors"))
     if not files:
         raise _not_a_model(folder)
-    parameters = sum(count_parameters(path) for path in files)
+    tensors = [tensor for path in files for tensor in _tensors(path)]
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         wanted = set(dict(read_json(index).get("weight_map") or {}).values())
         missing = sorted(str(name) for name in wanted - {path.name for path in files})
         if missing:
             raise _lacks(folder, str(missing[0]))
-    return Weights(files, parameters, sum(path.stat().st_size for path in files))
+    in_layers = [count for name, edges, count in tensors if edges == 2 and not any(part in name for part in _NOT_LAYERS)]
+    return Weights(files, sum(count for *_, count in tensors), sum(in_layers), sum(path.stat().st_size for path in files))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -144,6 +148,11 @@ def context_length(config: Mapping[str, Any]) -> int:
 
 def count_parameters(path: Path) -> int:
     """Read one safetensors file's header and count its parameters; raises BadFileError when it is damaged."""
+    return sum(count for *_, count in _tensors(path))
+
+
+def _tensors(path: Path) -> list[tuple[str, int, int]]:
+    """(name, number of dimensions, parameters) of each tensor of one file, by its header. Raises BadFileError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -153,22 +162,23 @@ def count_parameters(path: Path) -> int:
         raw = file.read(length)
     try:
         header = json.loads(raw.decode("utf-8"))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        parameters = end = 0
-        for entry in tensors:
+        tensors, end = [], 0
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
             count = 1
             for edge in entry["shape"]:
                 count *= int(edge)
             first, last = entry["data_offsets"]
             if count < 0 or last - first != count * _DTYPE_BYTES[entry["dtype"]] or first < 0:
                 raise _damaged(path)
-            parameters += count
+            tensors.append((str(name), len(entry["shape"]), count))
             end = max(end, last)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
     if end != size - 8 - length:
         raise _damaged(path)
-    return parameters
+    return tensors
 
 
 def _not_a_model(folder: Path) -> BadFileError:

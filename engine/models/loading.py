@@ -84,7 +84,16 @@ class ModelLoader:
 
         folder, prepared = self._store.path(spec), self._store.prepared_path(spec)
         return self._load_verified(
-            spec, lambda: load_local(spec, folder, self._device, prepared, arbiter=self._arbiter, cache_bytes=need.cache_bytes)
+            spec,
+            lambda: load_local(
+                spec,
+                folder,
+                self._device,
+                prepared,
+                arbiter=self._arbiter,
+                cache_bytes=need.cache_bytes,
+                weight_bits=need.weight_bits,
+            ),
         )
 
     def _load_image(self, spec: ModelSpec, need: Need) -> Loaded:

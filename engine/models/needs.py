@@ -20,6 +20,8 @@ from engine.text.footprint import CONVERSATION_TOKENS, Footprint, footprint
 from engine.text.llama.prepared import packed_bytes
 
 FLOAT32_BYTES: Final = 4
+LAYER_BYTES: Final = {8: 1.01, 4: 0.5625}
+"""Bytes of a weight with so many bits, its share of the scales included: one for a row, or for 64 weights."""
 CACHE_LIMIT_BYTES: Final[Mapping[str, int]] = {"cpu": 192 * 2**20, "cuda": 4 * 2**30, "mps": 2**30}
 """Most memory for caches of finished rows, so that a next turn starts at once. They may have less."""
 TOKENIZER_BYTES: Final = 25
@@ -45,6 +47,8 @@ class Need:
     place: Place = "device"
     placement: Placement | None = None
     """Of an image pipeline: where its parts go."""
+    weight_bits: int | None = None
+    """Of a language model's linear layers, where memory is too short for the device's own numbers; None = those."""
 
     @property
     def least_bytes(self) -> int:
@@ -72,7 +76,7 @@ def need_of(spec: ModelSpec, folder: Path, device: Device, prepared: Path, have_
         weights = read_weights(folder).parameters * FLOAT32_BYTES
         return Need(weights, ENCODER_WORK_BYTES + _tokenizer_bytes(folder), place="main")
     if spec.task == "text":
-        return text_need(folder, device, prepared, spec.context_length)
+        return text_need(folder, device, prepared, spec.context_length, have_bytes)
     if spec.family == STICKER_FAMILY:
         facts = inspect_sticker(folder)
         examples = (folder / "examples.safetensors").stat().st_size
@@ -80,15 +84,26 @@ def need_of(spec: ModelSpec, folder: Path, device: Device, prepared: Path, have_
     return pipeline_need(inspect_pipeline(folder), width, device, have_bytes)
 
 
-def text_need(folder: Path, device: Device, prepared: Path, context: int = 0) -> Need:
-    """Of a causal language model: weights, the packed ones beside them where there are, one conversation, and caches."""
+def text_need(folder: Path, device: Device, prepared: Path, context: int = 0, have_bytes: int | None = None) -> Need:
+    """Of a causal language model: weights, the packed ones beside them where there are, one conversation, and caches.
+
+    On CUDA its linear layers have 8 or 4 bits where more do not fit into `have_bytes`.
+    """
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
     config = read_json(folder / "config.json")
-    weights = read_weights(folder).parameters * width
+    facts = read_weights(folder)
+    weights = facts.parameters * width
     packed, is_alone = _packed(folder, device, prepared)
     tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
     work = _footprint(config, device, is_native=is_alone).work_bytes(tokens) + _tokenizer_bytes(folder)
-    return Need(packed if is_alone else weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
+    need = Need(packed if is_alone else weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
+    if device.kind != "cuda" or have_bytes is None:
+        return need
+    for bits, layer_bytes in LAYER_BYTES.items():
+        if need.least_bytes > have_bytes:
+            held = (facts.parameters - facts.layer_parameters) * width + int(facts.layer_parameters * layer_bytes)
+            need = replace(need, held_bytes=held, weight_bits=bits)
+    return need
 
 
 def text_footprint(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:

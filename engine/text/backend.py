@@ -55,6 +55,9 @@ class TextBackend(Protocol):
     def use_threads(self, count: int) -> None:
         """Compute with so many threads of the CPU from now on. Called by the thread that computes."""
 
+    def can_guess(self, cache: Any) -> bool:
+        """Whether several tokens of this cache in one `step_together` cost hardly more than one."""
+
     def can_cut(self, cache: Any) -> bool:
         """Whether this cache would hold the same bits however its tokens had been cut into passes."""
 
@@ -85,8 +88,8 @@ class TextBackend(Protocol):
     def step_together(self, caches: Sequence[Any], ids: Sequence[int]) -> Floats:
         """Append one token to each cache, all in one pass; logits [rows, vocabulary].
 
-        The caches may have different adapters. A cache that is `is_row_by_row` may be given several times: its tokens are
-        appended one behind the other. For the others the last bits depend on who is in it.
+        The caches may have different adapters. A cache that is `is_row_by_row` and `can_guess` may be given several times: its
+        tokens are appended one behind the other. For those that are not row by row the last bits depend on who is in it.
         """
 
     def log_probabilities(self, cache: Any, ids: Sequence[int], targets: Sequence[int]) -> Floats:

@@ -192,17 +192,18 @@ def load_local(
     *,
     arbiter: Arbiter | None = None,
     cache_bytes: int | None = None,
+    weight_bits: int | None = None,
 ) -> LocalTextModel:
     """Load a model folder after the same checks that users' own folders get; raises BadFileError.
 
-    `prepared`: where forms that write faster are kept, and made in the background; None = without. The rest is
-    LocalTextModel's.
+    `prepared`: where forms that write faster are kept, and made in the background; None = without. `weight_bits`: of the
+    linear layers, where fewer than the device's own are wanted. The rest is LocalTextModel's.
     """
     arbiter = arbiter or Machine(device)
     inspect_folder(folder)
     chat = ChatFormat(folder)
     config = read_json(folder / "config.json")
-    backend = _backend(folder, config, device, prepared, arbiter)
+    backend = _backend(folder, config, device, prepared, arbiter, weight_bits)
     context = spec.context_length or config_context_length(config) or MAX_CONTEXT
     return LocalTextModel(
         spec,
@@ -216,7 +217,9 @@ def load_local(
     )
 
 
-def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None, arbiter: Arbiter) -> TextBackend:
+def _backend(
+    folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None, arbiter: Arbiter, weight_bits: int | None
+) -> TextBackend:
     """The lightest backend that computes this model."""
     from engine.text.llama.config import llama_config
 
@@ -227,4 +230,4 @@ def _backend(folder: Path, config: Mapping[str, Any], device: Device, prepared: 
         return load_llama(folder, plain, prepared, device.threads, arbiter)
     from engine.text.transformers_backend import TransformersBackend
 
-    return TransformersBackend(folder, device)
+    return TransformersBackend(folder, device, arbiter.free_bytes, weight_bits)

@@ -290,7 +290,8 @@ class Scheduler:
     def _write_ahead(self, row: Row) -> None:
         """One token for the only row there is, and more where its own text lets the next ones be guessed."""
         self._check_adapter(row.cache, row.generation.adapter_sha256)
-        draft, length = row.draft() if row.generation.chunk > CHUNK_SHORT else (), row.cache.length
+        may_guess = row.generation.chunk > CHUNK_SHORT and self._backend.can_guess(row.cache)
+        draft, length = row.draft() if may_guess else (), row.cache.length
         tokens = [_token(row), *draft]
         with self._appending([row.cache], len(tokens)):
             logits = self._backend.step_together([row.cache] * len(tokens), tokens)

@@ -98,6 +98,10 @@ class LlamaBackend:
         """Whether `step_together` gives this cache the very logits that `step` would."""
         return cache.form.is_row_by_row(cache.adapter)
 
+    def can_guess(self, cache: LlamaCache) -> bool:  # noqa: ARG002  # of any that is computed with others
+        """See TextBackend."""
+        return True
+
     def can_cut(self, cache: LlamaCache) -> bool:
         """See TextBackend."""
         return cache.form.can_cut

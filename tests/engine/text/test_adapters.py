@@ -16,16 +16,17 @@ from engine.models.adapters import AdapterRef, LoraWeights, load_lora
 from engine.text.local import LocalTextModel
 from engine.text.lora import AdapterPool
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
-from tests.tiny import load_tiny, make_adapter, make_model
+from tests.tiny import desks, load_tiny, make_adapter, make_model
 
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=20)
 IDS = [5, 9, 200, 31, 7, 7, 120, 64, 3, 18, 77, 250]
 
 
-@pytest.fixture(scope="module", params=["llama", "transformers"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["llama", "transformers", "desks"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     is_plain = request.param == "llama"
-    return make_model(tmp_path_factory.mktemp("tiny"), context_length=1024, attention_bias=not is_plain)
+    with desks(wanted=request.param == "desks"):
+        yield make_model(tmp_path_factory.mktemp("tiny"), context_length=1024, attention_bias=not is_plain)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def written(backend: TextBackend, chunks: list[list[int]]) -> Floats:
 @pytest.mark.parametrize("tied", [True, False])
 def test_logits_are_those_of_transformers(tmp_path: Path, chunks: list[list[int]], tied: bool) -> None:
     folder = make_model(tmp_path / "model", tie_word_embeddings=tied)
-    ours, theirs = (written(backend, chunks) for backend in (plain(folder), TransformersBackend(folder, CPU)))
+    ours, theirs = (written(backend, chunks) for backend in (plain(folder), TransformersBackend(folder, CPU, lambda: 0)))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -65,7 +65,7 @@ def test_other_kinds_of_llamas_are_those_of_transformers(tmp_path: Path, kind: s
     folder = make_model(tmp_path / "model", kind=kind, **{"head_dim": 16, **changes})
     assert config_of(folder)["architectures"] == [f"{kind}ForCausalLM"]
     chunks = [[number * 5 % 256 for number in range(100)], IDS]
-    ours, theirs = (written(backend, chunks) for backend in (plain(folder), TransformersBackend(folder, CPU)))
+    ours, theirs = (written(backend, chunks) for backend in (plain(folder), TransformersBackend(folder, CPU, lambda: 0)))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -19,20 +19,21 @@ from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.reuse import length
-from tests.tiny import CPU, load_tiny, make_model, tiny_spec
+from tests.tiny import CPU, desks, load_tiny, make_model, tiny_spec
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=1.1, max_new_tokens=24)
 
 
-@pytest.fixture(scope="module", params=["llama", "transformers"])
+@pytest.fixture(scope="module", params=["llama", "transformers", "desks"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Path]:
     # The plain backend computes no biases, so a model with them goes through transformers.
-    return make_model(tmp_path_factory.mktemp("tiny"), context_length=2048, attention_bias=engine == "transformers")
+    with desks(wanted=engine == "desks"):
+        yield make_model(tmp_path_factory.mktemp("tiny"), context_length=2048, attention_bias=engine != "llama")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,9 @@ def test_events_say_what_happened(model: LocalTextModel, engine: str) -> None:
     assert [event.finish_reason for event in events] == [None] * 23 + ["length"]
     last = events[-1]
     assert last.prompt_tokens == model.count_tokens(request.messages) and last.ttft_s is not None and last.ttft_s > 0
-    assert last.path is not None and last.path["engine"] == engine and last.path["batched"] is False
+    assert last.path is not None and last.path["batched"] is False
+    assert last.path["engine"] == ("llama" if engine == "llama" else "transformers")
+    assert last.path.get("steps") == {"llama": None, "transformers": "alone", "desks": "recorded"}[engine]
     assert length([(kind, count) for kind, count in last.path["segments"]]) == last.prompt_tokens
 
 
@@ -134,15 +137,19 @@ def test_cancel_stops_within_two_tokens_and_keeps_what_was_written(
 ) -> None:
     cancel = CancelToken()
     backend = model._scheduler._backend
-    step, computed = backend.step, [0]
+    computed = [0]
 
-    def counted(cache: Any, token: int) -> Floats:
-        computed[0] += 1
-        if computed[0] == 5:  # while the fifth token is computed: from here on the model knows
-            cancel.cancel()
-        return step(cache, token)
+    def counting(step: Any) -> Any:
+        def counted(*given: Any) -> Floats:
+            computed[0] += 1
+            if computed[0] == 5:  # while the fifth token is computed: from here on the model knows
+                cancel.cancel()
+            return step(*given)
 
-    monkeypatch.setattr(backend, "step", counted)
+        return counted
+
+    monkeypatch.setattr(backend, "step", counting(backend.step))
+    monkeypatch.setattr(backend, "step_together", counting(backend.step_together))
     events = list(model.generate(ask("Go on", sampling=many()), cancel))
     last = events[-1]
     assert last.finish_reason == "cancelled" and last.path is not None
@@ -322,6 +329,9 @@ class FailingBackend:
 
     def is_row_by_row(self, cache: Cache) -> bool:
         return self.joins
+
+    def can_guess(self, cache: Cache) -> bool:
+        return True
 
     def can_cut(self, cache: Cache) -> bool:
         return False
