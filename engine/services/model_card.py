@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from engine.device import Hardware
 from engine.jobs.job import JobSnapshot
 from engine.models.catalog import LocalSource, ModelSpec, ServerSource, Task, parse_source
 from engine.models.store import State, gigabytes
+
+_FEWEST_BITS: Final = 0.4
+"""Of a language model's 16 bits, with 4 for its layers and the rest as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ def make_card(
     needs_bytes = max(memory_bytes, spec.min_memory_bytes)
     if spec.task == "image" and kind == "cuda":  # its parts can take turns on the GPU
         needs_bytes = spec.min_memory_bytes or memory_bytes
+    elif spec.task == "text" and kind == "cuda" and need_bytes is None:  # its layers can have 4 bits
+        needs_bytes = int(memory_bytes * _FEWEST_BITS)
     fits = needs_bytes <= have_bytes
     progress = dict(job.progress) if job else {}
     return ModelCard(
@@ -100,7 +106,8 @@ def make_card(
         is_starter=spec.is_starter,
         is_added=isinstance(source, LocalSource | ServerSource),
         is_stored=spec.is_stored,
-        is_recommended=fits and ("gpu" if kind != "cpu" else "cpu") in spec.recommended_for,
+        is_recommended=max(needs_bytes, spec.min_memory_bytes) <= have_bytes
+        and ("gpu" if kind != "cpu" else "cpu") in spec.recommended_for,
         state=state,
         is_default=is_default,
         fits=fits,

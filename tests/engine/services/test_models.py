@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engine.device import choose_device
+from engine.device import Hardware, choose_device
 from engine.errors import BadFileError, BadOptionError, BusyError, NoModelError, NotFoundError
 from engine.image.drawing import drawing_of
 from engine.jobs.runner import JobRunner
@@ -23,6 +23,7 @@ from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, 
 from engine.models.pipeline_folder import inspect_pipeline
 from engine.models.store import ModelStore
 from engine.services.jobs import RowJobStore
+from engine.services.model_card import make_card
 from engine.services.model_list import ModelList
 from engine.services.models import ModelService
 from engine.services.secret import SecretFile
@@ -30,6 +31,7 @@ from engine.settings import Settings
 from storage.database import Database
 from tests.engine.image.tiny_pipelines import write_stable_diffusion_3
 from tests.engine.services.library_parts import OWNER, opened
+from tests.starter import starter_catalog
 
 DEADLINE_S = 60.0
 KEY = "sk-very-secret-0123456789"
@@ -144,6 +146,19 @@ def finish(shop: Shop, job_id: str):  # type: ignore[no-untyped-def]
     snapshot = shop.runner.wait(job_id, DEADLINE_S)
     assert snapshot is not None and snapshot.is_final
     return snapshot
+
+
+@pytest.mark.parametrize(
+    ("gpu_gb", "fits", "is_recommended"), [(24, True, True), (16, True, False), (8, True, False), (5, False, False)]
+)
+def test_a_gpu_that_holds_a_model_with_fewer_bits_only_fits_and_is_not_recommended(
+    gpu_gb: int, *, fits: bool, is_recommended: bool
+) -> None:
+    spec = starter_catalog().get("qwen3-8b")
+    size = gpu_gb * 10**9
+    machine = Hardware("cuda:0", "a CPU", 8, 64 * 10**9, 60 * 10**9, "a GPU", size, size)
+    card = make_card(spec, state="missing", machine=machine)
+    assert (card.fits, card.is_recommended) == (fits, is_recommended)
 
 
 def test_cards_say_what_there_is_and_what_fits(shop: Shop) -> None:
