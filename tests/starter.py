@@ -28,10 +28,15 @@ def starter_catalog() -> Catalog:
     return load_catalog(CATALOG_PATH)
 
 
+def cache_folder() -> Path:
+    """Where what tests fetch is kept between runs."""
+    root = os.environ.get("TASTEMAKER_TEST_CACHE")
+    return Path(root) if root else Path.home() / ".cache" / "tastemaker-tests"
+
+
 def starter_models() -> Path:
     """The models folder with both starters installed and the text model prepared; fetches what is missing (200 MB, once)."""
-    root = os.environ.get("TASTEMAKER_TEST_CACHE")
-    folder = (Path(root) if root else Path.home() / ".cache" / "tastemaker-tests") / "models"
+    folder = cache_folder() / "models"
     store, catalog = ModelStore(folder), starter_catalog()
     for model_id in (STARTER_TEXT_ID, STARTER_ENCODER_ID):
         spec = catalog.get(model_id)

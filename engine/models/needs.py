@@ -5,6 +5,7 @@ Weights of 16 bit become float32 on a CPU, twice their size on the disk. Knows f
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ def need_of(spec: ModelSpec, folder: Path, device: Device, prepared: Path, have_
 def text_need(folder: Path, device: Device, prepared: Path, context: int = 0, have_bytes: int | None = None) -> Need:
     """Of a causal language model: weights, the packed ones beside them where there are, one conversation, and caches.
 
-    On CUDA its linear layers have 8 or 4 bits where more do not fit into `have_bytes`.
+    On CUDA its linear layers have 8 or 4 bits where more do not fit into `have_bytes` and bitsandbytes is installed.
     """
     width = FLOAT32_BYTES if device.dtype == "float32" else 2
     config = read_json(folder / "config.json")
@@ -97,13 +98,21 @@ def text_need(folder: Path, device: Device, prepared: Path, context: int = 0, ha
     tokens = min(context or context_length(config) or CONVERSATION_TOKENS, CONVERSATION_TOKENS)
     work = _footprint(config, device, is_native=is_alone).work_bytes(tokens) + _tokenizer_bytes(folder)
     need = Need(packed if is_alone else weights + packed, work, CACHE_LIMIT_BYTES[device.kind])
-    if device.kind != "cuda" or have_bytes is None:
+    if have_bytes is None or not can_round(device.kind):
         return need
     for bits, layer_bytes in LAYER_BYTES.items():
         if need.least_bytes > have_bytes:
             held = (facts.parameters - facts.layer_parameters) * width + int(facts.layer_parameters * layer_bytes)
             need = replace(need, held_bytes=held, weight_bits=bits)
     return need
+
+
+def can_round(device_kind: str) -> bool:
+    """Whether language models can be loaded with fewer bits there.
+
+    bitsandbytes is for NVIDIA GPUs and the user's choice: diffusers and PEFT import it wherever it is, which takes seconds.
+    """
+    return device_kind == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
 
 
 def text_footprint(folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None) -> Footprint:

@@ -12,6 +12,7 @@ from typing import Final
 from engine.device import Hardware
 from engine.jobs.job import JobSnapshot
 from engine.models.catalog import LocalSource, ModelSpec, ServerSource, Task, parse_source
+from engine.models.needs import can_round
 from engine.models.store import State, gigabytes
 
 _FEWEST_BITS: Final = 0.4
@@ -86,7 +87,7 @@ def make_card(
     needs_bytes = max(memory_bytes, spec.min_memory_bytes)
     if spec.task == "image" and kind == "cuda":  # its parts can take turns on the GPU
         needs_bytes = spec.min_memory_bytes or memory_bytes
-    elif spec.task == "text" and kind == "cuda" and need_bytes is None:  # its layers can have 4 bits
+    elif spec.task == "text" and need_bytes is None and can_round(kind):
         needs_bytes = int(memory_bytes * _FEWEST_BITS)
     fits = needs_bytes <= have_bytes
     progress = dict(job.progress) if job else {}

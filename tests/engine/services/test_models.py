@@ -22,8 +22,8 @@ from engine.jobs.runner import JobRunner
 from engine.models.catalog import STARTER_ENCODER_ID, STARTER_TEXT_ID, Catalog, ModelSpec
 from engine.models.pipeline_folder import inspect_pipeline
 from engine.models.store import ModelStore
+from engine.services import model_card
 from engine.services.jobs import RowJobStore
-from engine.services.model_card import make_card
 from engine.services.model_list import ModelList
 from engine.services.models import ModelService
 from engine.services.secret import SecretFile
@@ -152,12 +152,13 @@ def finish(shop: Shop, job_id: str):  # type: ignore[no-untyped-def]
     ("gpu_gb", "fits", "is_recommended"), [(24, True, True), (16, True, False), (8, True, False), (5, False, False)]
 )
 def test_a_gpu_that_holds_a_model_with_fewer_bits_only_fits_and_is_not_recommended(
-    gpu_gb: int, *, fits: bool, is_recommended: bool
+    gpu_gb: int, *, fits: bool, is_recommended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(model_card, "can_round", lambda device_kind: True)
     spec = starter_catalog().get("qwen3-8b")
     size = gpu_gb * 10**9
     machine = Hardware("cuda:0", "a CPU", 8, 64 * 10**9, 60 * 10**9, "a GPU", size, size)
-    card = make_card(spec, state="missing", machine=machine)
+    card = model_card.make_card(spec, state="missing", machine=machine)
     assert (card.fits, card.is_recommended) == (fits, is_recommended)
 
 

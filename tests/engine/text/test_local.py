@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from engine.arrays import Floats
-from engine.errors import BadOptionError, BusyError, StudioError, TooLongError
+from engine.errors import BadOptionError, BusyError, TooLongError
 from engine.jobs.job import CancelToken
-from engine.text.drafting import Drafter
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.reuse import length
-from tests.tiny import CPU, desks, load_tiny, make_model, tiny_spec
+from tests.tiny import desks, load_tiny, make_model
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, top_k=50, repetition_penalty=1.1, max_new_tokens=24)
 
@@ -302,97 +301,6 @@ def test_logits_of_the_growing_cache_are_those_of_one_pass(model: LocalTextModel
     cut = backend.fork(cache, 100)
     backend.prefill(cut, ids[100:-1])
     assert np.array_equal(backend.step(cut, ids[-1]), logits)
-
-
-class FailingBackend:
-    """Fails at the step where it is told to; otherwise says one token after another."""
-
-    vocabulary_size, size_bytes, max_together = 300, 10, 4
-
-    def __init__(self, error: Exception, *, joins: bool) -> None:
-        self.error = error
-        self.joins = joins
-        self.closed = False
-
-    class Cache:
-        def __init__(self) -> None:
-            self.length, self.size_bytes = 0, 10
-
-    def use_threads(self, count: int) -> None:
-        pass
-
-    def prepare_adapter(self, weights: Any) -> Any:
-        raise AssertionError("nobody asked for one")
-
-    def facts(self, cache: Cache) -> dict[str, Any]:
-        return {"engine": "failing"}
-
-    def is_row_by_row(self, cache: Cache) -> bool:
-        return self.joins
-
-    def can_guess(self, cache: Cache) -> bool:
-        return True
-
-    def can_cut(self, cache: Cache) -> bool:
-        return False
-
-    def is_current(self, cache: Cache) -> bool:
-        return True
-
-    def new_cache(self, adapter: Any = None, path: Any = None) -> Cache:
-        return self.Cache()
-
-    def adapter_of(self, cache: Cache) -> str:
-        return "base"
-
-    def prefill(self, cache: Cache, ids: Any) -> None:
-        cache.length += len(ids)
-
-    def step(self, cache: Cache, token: int) -> Floats:
-        if cache.length == 60:
-            raise self.error
-        cache.length += 1
-        return np.eye(300, dtype=np.float32)[40]
-
-    def step_together(self, caches: Any, ids: Any) -> Floats:
-        return np.stack([self.step(cache, token) for cache, token in zip(caches, ids, strict=True)])
-
-    def shorten(self, cache: Cache, length: int) -> None:
-        cache.length = length
-
-    def fork(self, cache: Cache, length: int) -> Cache:
-        fork = self.Cache()
-        fork.length = length
-        return fork
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [(RuntimeError("CUDA out of memory. Tried"), BusyError), (MemoryError(), BusyError), (RuntimeError("shape"), StudioError)],
-)
-@pytest.mark.parametrize("joins", [False, True])
-def test_one_failure_is_said_and_the_others_go_on(
-    folder: Path, error: Exception, kind: type[StudioError], joins: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from engine.text.chat import ChatFormat
-
-    monkeypatch.setattr(Drafter, "draft", lambda self: ())
-    backend = FailingBackend(error, joins=joins)
-    model = LocalTextModel(tiny_spec(folder), ChatFormat(folder), backend, device=CPU, context_length=512)
-    try:
-        fine = model.generate(ask("x" * 80, sampling=many(max_new_tokens=300)), CancelToken())
-        next(fine)
-        with pytest.raises(kind) as caught:
-            run(model, ask("abc", sampling=many(max_new_tokens=300)))
-        assert type(caught.value) is kind
-        assert len(list(fine)) == 299
-        assert run(model, ask("x" * 90, sampling=many(max_new_tokens=2)))[1].finish_reason == "length"
-    finally:
-        model.close()
-    assert backend.closed
 
 
 def test_closing_ends_what_is_written_as_cancelled_and_drops_the_weights(folder: Path) -> None:
