@@ -14,6 +14,7 @@ import pytest
 from engine.arrays import Floats
 from engine.errors import BadOptionError, BusyError, TooLongError
 from engine.jobs.job import CancelToken
+from engine.text.generation import Row
 from engine.text.llama.backend import LlamaBackend
 from engine.text.local import LocalTextModel
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
@@ -134,21 +135,15 @@ def test_a_long_prompt_does_not_stop_a_running_stream(model: LocalTextModel) -> 
 def test_cancel_stops_within_two_tokens_and_keeps_what_was_written(
     model: LocalTextModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cancel = CancelToken()
-    backend = model._scheduler._backend
-    computed = [0]
+    cancel, take, taken = CancelToken(), Row.take, [0]
 
-    def counting(step: Any) -> Any:
-        def counted(*given: Any) -> Floats:
-            computed[0] += 1
-            if computed[0] == 5:  # while the fifth token is computed: from here on the model knows
-                cancel.cancel()
-            return step(*given)
+    def counted(row: Row, logits: Floats) -> None:
+        taken[0] += 1
+        if taken[0] == 5:  # with the fifth token: from here on the model knows
+            cancel.cancel()
+        take(row, logits)
 
-        return counted
-
-    monkeypatch.setattr(backend, "step", counting(backend.step))
-    monkeypatch.setattr(backend, "step_together", counting(backend.step_together))
+    monkeypatch.setattr(Row, "take", counted)
     events = list(model.generate(ask("Go on", sampling=many()), cancel))
     last = events[-1]
     assert last.finish_reason == "cancelled" and last.path is not None
