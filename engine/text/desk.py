@@ -20,7 +20,7 @@ from engine.device import Device
 from engine.text.kv import GrowingLayer
 
 LEAST_PLACES: Final = 1024
-"""Tokens of a row at the smallest desk; each next one has twice as many."""
+"""Of a seat at the smallest desk; each next one has twice as many."""
 DESK_TOKENS: Final = 8192
 """Places of all seats of a desk together, unless a single seat has more."""
 _SPARE: Final = 1.5
@@ -84,7 +84,7 @@ def cuda_graph(compute: Replay) -> Replay:
 
 
 class _DeskLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values [seats, heads, places + 1, width] behind transformers' cache interface. The last place is nobody's."""
+    """Keys and values [seats, heads, places, width] behind transformers' cache interface. The last place is nobody's."""
 
     def __init__(self, like: GrowingLayer, seats: int, places: int, at: tuple[torch.Tensor, torch.Tensor]) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _DeskLayer(DynamicLayer):  # type: ignore[misc]
         self.at = at
         # Zeros: what is hidden is multiplied by nothing, and must be a number for that.
         self.keys, self.values = (
-            part.new_zeros((seats, part.shape[1], places + 1, part.shape[3])) for part in (like.room.keys, like.room.values)
+            part.new_zeros((seats, part.shape[1], places, part.shape[3])) for part in (like.room.keys, like.room.values)
         )
         self.is_initialized = True
 
@@ -111,21 +111,22 @@ class _DeskLayer(DynamicLayer):  # type: ignore[misc]
 
 
 class Desk:
-    """Seats for rows of up to `places` tokens."""
+    """Seats of so many places: for rows with two tokens less, the one that is computed and the last place not counted."""
 
     def __init__(self, like: Sequence[GrowingLayer], places: int, compute: Compute, record: Recorder) -> None:
         """`like`: a row's layers, as whose heads and numbers these are."""
         assert like[0].room is not None, "an empty row has nothing to sit down with"
-        self.places = places
+        self._idle = places - 1
+        """The place of seats that nobody sits on."""
         self.seats = seats_of(places)
         self._rows: list[weakref.ref[Any] | None] = [None] * self.seats
         device = like[0].room.keys.device
         self._inputs = torch.zeros((self.seats, 3), dtype=torch.long, device=device)
         """Of each seat: token, its position, the place that it is put at."""
-        self._inputs[:, 2] = places
+        self._inputs[:, 2] = self._idle
         at = (torch.arange(self.seats, device=device), self._inputs[:, 2])
         self._layers = [_DeskLayer(layer, self.seats, places, at) for layer in like]
-        self._numbers = torch.arange(places + 1, device=device)
+        self._numbers = torch.arange(places, device=device)
         self._compute, self._record = compute, record
         self._replays: dict[int, tuple[Replay, Any]] = {}
         """By the adapter's identity, with the adapter itself: a graph reads the memory of its terms."""
@@ -138,7 +139,7 @@ class Desk:
     def step(self, rows: Sequence[SeatedRow], tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to each of at most `seats` rows, all with one adapter; logits [rows, vocabulary]."""
         seats = self._seat(rows)
-        inputs = [[0, 0, self.places] for _ in range(self.seats)]
+        inputs = [[0, 0, self._idle] for _ in range(self.seats)]
         for seat, row, token in zip(seats, rows, tokens, strict=True):
             inputs[seat] = [token, row.length, row.length]
         self._inputs.copy_(torch.tensor(inputs))
@@ -196,7 +197,7 @@ class Desk:
                 return self._compute(token, position, shown[:, None, None], cache, adapter)
 
             before = self._inputs.clone()
-            self._inputs[:, 1], self._inputs[:, 2] = 0, self.places  # recording computes, and must not touch a row
+            self._inputs[:, 1], self._inputs[:, 2] = 0, self._idle  # recording computes, and must not touch a row
             while len(self._replays) >= _RECORDED:
                 del self._replays[next(iter(self._replays))]
             self._replays[id(adapter)] = (self._record(compute), adapter)
@@ -221,7 +222,7 @@ class Desks:
         if row.length == 0:
             return None
         places = LEAST_PLACES
-        while places <= row.length:
+        while places < row.length + 2:
             places *= 2
         desk = self._desks.get(places)
         if desk is None and self._free_bytes() >= _SPARE * self._bytes(row, places):
@@ -235,7 +236,7 @@ class Desks:
     def _bytes(self, row: SeatedRow, places: int) -> int:
         rooms = [layer.room for layer in row.layers if layer.room is not None]
         one: int = sum((room.keys.nbytes + room.values.nbytes) // room.capacity for room in rooms)
-        return one * (places + 1) * seats_of(places)
+        return one * places * seats_of(places)
 
 
 def seats_of(places: int) -> int:
