@@ -218,7 +218,12 @@ def load_local(
 
 
 def _backend(
-    folder: Path, config: Mapping[str, Any], device: Device, prepared: Path | None, arbiter: Arbiter, weight_bits: int | None
+    folder: Path,
+    config: Mapping[str, Any],
+    device: Device,
+    prepared: Path | None,
+    arbiter: Arbiter,
+    weight_bits: int | None = None,
 ) -> TextBackend:
     """The lightest backend that computes this model."""
     from engine.text.llama.config import llama_config

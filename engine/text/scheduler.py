@@ -117,6 +117,7 @@ class Scheduler:
                 generation.end_all("cancelled")
             if generation.ended:
                 self._keep(generation)
+                generation.release()  # it and its rows hold each other, which would hold the caches too
         self._generations = [generation for generation in self._generations if not generation.ended]
         self._scorings = [scoring for scoring in self._scorings if not scoring.ended]
 

@@ -22,6 +22,7 @@ from engine.text.local import LocalTextModel, _backend
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.spare import CHUNK_SHORT
 from tests.engine.room import Room
+from tests.engine.services.fakes import wait_for
 from tests.tiny import CPU, make_model, tiny_spec
 
 OUT = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3 GB")
@@ -175,3 +176,18 @@ def test_what_is_computed_of_conversations_is_counted_once(load: Load) -> None:
     used = model.size_bytes - empty
     room_bytes = 2 * 2 * 2 * 8 * 4 * 768  # keys and values of 2 layers, 2 heads of 8, in rooms for 768 tokens
     assert used == room_bytes
+
+
+def test_an_ended_generation_holds_no_caches(load: Load) -> None:
+    """Without a garbage collection, which may be long in coming."""
+    model, backend, _ = load()
+    gc.collect()
+    gc.disable()
+    try:
+        written(model, ask("one", seeds=(1, 2)))
+        written(model, ask("two"))  # the first one has been dropped before this begins
+        wait_for(lambda: not model._scheduler._generations)
+        model._scheduler._pool.clear()
+        wait_for(lambda: not backend.caches)
+    finally:
+        gc.enable()
