@@ -31,8 +31,8 @@ Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 BLOCK: Final = 256
 """Sentences in one graph of the first level."""
-FINALISTS: Final = 640
-"""Sentences that meet in the last graph, unless more are wished for."""
+FINALISTS: Final = 256
+"""Sentences that meet in the last graph, unless more are wished for. To encode them takes most of the time."""
 MOST_PICKS: Final = 200
 """Of one graph; a longer summary is made part by part."""
 MAX_TERMS: Final = 4000

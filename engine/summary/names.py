@@ -14,10 +14,12 @@ from typing import Final
 from engine.summary.terms import HAN, STOP_WORDS
 
 _CAPITALISED: Final = re.compile(r"(?<![\w'’])[A-Z][\w’'-]*(?:\.(?=\s[A-Z]))?")
+_DESCRIBED: Final = re.compile(r"\w+-\w")
 _START: Final = re.compile(r"(?:^|[.!?…:;\n]|[\"“‘(•*-])\s*[\"“‘(]*$")
 _NOT_NAMES: Final = frozenset(
-    "i i'm i've i'll i'd mr mrs ms dr prof monday tuesday wednesday thursday friday saturday sunday am pm ok january "
-    "february march april may june july august september october november december".split()
+    "i i'm i've i'll i'd mr mrs ms dr prof monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays "
+    "thursdays fridays saturdays sundays am pm ok january february march april may june july august september october november "
+    "december".split()
 )
 _SURNAMES: Final = (
     "王李刘陈杨赵吴徐孙胡朱林何郭罗梁宋郑谢韩唐冯于董萧曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田姜范姚谭"
@@ -63,7 +65,8 @@ def english_names(text: str, known: Collection[str] = ()) -> list[str]:
         before = text[max(0, match.start() - 4) : match.start()]
         if match.start() == 0 or _START.search(before):
             following = _CAPITALISED.match(text, match.end() + 1)
-            if word not in known and (following is None or _plain(following.group()) in STOP_WORDS):
+            is_name = following is not None and _plain(following.group()) not in STOP_WORDS and not _DESCRIBED.match(word)
+            if word not in known and not is_name:  # "Twelve-year-old Ana" has one name
                 continue
         found.append(word)
     return found

@@ -1,14 +1,15 @@
 """The numbers that a text states, in figures and in words, English and Chinese, as values that can be compared.
 
-"3,200", "three thousand two hundred", "三千二百" and "3.2千" are one number. Small counts in words ("one", "first") are often no
-statement at all and are told apart. Knows strings.
+"3,200", "three thousand two hundred", "三千二百" and "3.2千" are one number, 13:20 and 十三点二十 another. Small counts in
+words ("one", "first") are often no statement at all and are told apart. Knows strings.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Final
 
 _UNITS: Final = {
@@ -42,9 +43,15 @@ _FIGURE: Final = re.compile(
 )
 _WORDS: Final = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 _HAN_NUMBER: Final = re.compile(
-    r"(?P<percent>百分之)?(?P<number>[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?)(?P<after>成)?"
+    r"(?P<percent>百分之)?(?P<number>[零〇一二两三四五六七八九十百千万亿]+(?:点[零〇一二三四五六七八九]+)?)"
+    r"(?P<after>成(?P<more>[一二三四五六七八九半])?)?"
 )
-_HAN_NOT: Final = re.compile(r"[一十百千万两]")
+_HAN_CLOCK: Final = re.compile(
+    r"(?P<hour>\d{1,2}|[零一二两三四五六七八九十]{1,3})[点时]"
+    r"(?:(?P<minute>[一二三四五]?十[一二三四五六七八九]?|[零〇][一二三四五六七八九]|[0-5]\d)分?(?!钟)|(?P<part>半|一刻|三刻))"
+)
+_PARTS: Final = {"半": 30.0, "一刻": 15.0, "三刻": 45.0}
+_HAN_NOT: Final = re.compile(r"[零一十百千万两]")
 _HAN_COUNTED: Final = re.compile(r"[月日号年点时楼层期]")
 _ABOUT: Final = re.compile(
     r"(?:about|around|nearly|almost|some|roughly|approximately|over|under|(?:more|less|fewer) than|at least|up to|just)\s*$"
@@ -66,34 +73,53 @@ class Number:
     """False beside "about", "over", 约, 左右."""
     is_small_word: bool = False
     """A word for a number up to ten: it may count what the other text lists."""
+    step: float = 0.0
+    """What its last digit counts, where that is a part or a scale: 0.1 in "3.4", 10,000 in 26万; 0 for a plain whole number."""
+    is_clock: bool = False
 
 
 def numbers(text: str) -> list[Number]:
     """All of them in order; years, days and hours are numbers too. Ranges of two are two."""
-    return sorted((*_figures(text), *_english(text), *_chinese(text)), key=lambda one: one.start)
+    clocks = list(_clocks(text))
+    others = (
+        one
+        for one in (*_figures(text), *_english(text), *_chinese(text))
+        if not any(clock.start <= one.start < clock.end for clock in clocks)
+    )
+    return sorted((*clocks, *others), key=lambda one: one.start)
 
 
 def occurs(number: Number, values: set[float]) -> bool:
-    """Whether one of the values is that number; beside "about" one within a tenth of it will do."""
-    if any(abs(value - number.value) < 1e-6 * max(1.0, abs(value)) for value in values):
+    """Whether one of the values is that number, or rounded to its last digit is; beside "about" one within a tenth will do."""
+    if any(abs(value - number.value) < max(1e-6 * max(1.0, abs(value)), 0.5 * number.step) for value in values):
         return True
     return not number.is_exact and any(abs(value - number.value) <= 0.1 * abs(number.value) for value in values)
+
+
+def _clocks(text: str) -> Iterator[Number]:
+    """Chinese times of day: 两点十分 is 2.1, as 2:10 is."""
+    for match in _HAN_CLOCK.finditer(text):
+        hour, minute = (_whole(match.group(name)) for name in ("hour", "minute"))
+        minute = _PARTS.get(match.group("part"), 0.0) if minute is None else minute
+        if hour is not None and hour <= 24:
+            yield Number(hour + minute / 100, *match.span(), is_clock=True)
+
+
+def _whole(said: str | None) -> float | None:
+    return None if said is None else float(said) if said.isdigit() and said.isascii() else chinese_value(said)
 
 
 def _figures(text: str) -> Iterator[Number]:
     for match in _FIGURE.finditer(text):
         if match.group("clock"):
             hours, minutes = match.group("clock").split(":")
-            yield _number(text, float(hours) if minutes == "00" else float(hours) + float(minutes) / 100, *match.span())
+            yield replace(_number(text, float(hours) + float(minutes) / 100, *match.span()), is_clock=True)
             continue
-        value = float(re.sub("[,，]", "", match.group("figure")))
+        figure = re.sub("[,，]", "", match.group("figure"))
         scale = (match.group("scale") or "").strip().casefold()
-        if scale in _SCALE_WORDS:
-            value *= _SCALE_WORDS[scale]
-        elif scale:
-            for character in scale:
-                value *= _HAN_SCALES.get(character) or _HAN_GROUPS[character]
-        yield _number(text, value, *match.span())
+        times = _SCALE_WORDS.get(scale, 0.0) or prod(_HAN_SCALES.get(one) or _HAN_GROUPS[one] for one in scale)
+        step = times / 10 ** len(figure.partition(".")[2])
+        yield replace(_number(text, float(figure) * times, *match.span()), step=0.0 if step == 1 else step)
 
 
 def _english(text: str) -> Iterator[Number]:
@@ -156,7 +182,8 @@ def _chinese(text: str) -> Iterator[Number]:
         if value is None:
             continue
         if match.group("after"):
-            value *= 10
+            more = match.group("more") or ""
+            value = 10 * value + (5 if more == "半" else _HAN_DIGITS.get(more, 0))
         yield _number(text, value, match.start(), match.end(), is_word=len(said) == 1 and not match.group("percent"))
 
 

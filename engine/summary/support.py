@@ -23,6 +23,7 @@ import numpy.typing as npt
 from engine.jobs.job import CancelToken
 from engine.summary.alignment import FEATURES, SourceIndex
 from engine.summary.extractive import Encode, Text
+from engine.summary.passages import Evidence
 from engine.summary.sentences import sentence_spans
 
 Flag: TypeAlias = Literal["number", "name", "negation"]
@@ -104,17 +105,18 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _judged(summary: str, start: int, end: int, index: SourceIndex, model: SupportModel, whole: Sequence[str]) -> JudgedSentence:
     text = summary[start:end]
     said = _ITEM.sub("", text)
-    aligned = index.align(said)
-    sources = tuple(
-        SourceLink(one.document, one.start, one.end, score)
-        for one, score in ((index.sentences[place], score) for place, score in aligned.evidence)
-        if score > 0
-    )
     loose = _loose(said)
-    if loose and any(loose in text for text in whole):  # word for word
-        return JudgedSentence(text, start, end, sources, True, 0.0, ())
+    if loose and any(loose in one for one in whole):  # word for word
+        return JudgedSentence(text, start, end, _sources(index, index.evidence(said)), True, 0.0, ())
+    aligned = index.align(said)
+    sources = _sources(index, aligned.evidence)
     doubt = model.doubt(aligned.figures) if sources else 1.0
     return JudgedSentence(text, start, end, sources, doubt < THRESHOLD, doubt, _flags(aligned.flags))
+
+
+def _sources(index: SourceIndex, evidence: Evidence) -> tuple[SourceLink, ...]:
+    found = ((index.sentences[place], score) for place, score in evidence if score > 0)
+    return tuple(SourceLink(one.document, one.start, one.end, score) for one, score in found)
 
 
 def _flags(names: Sequence[str]) -> tuple[Flag, ...]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engine.errors import CancelledError
 from engine.jobs.job import CancelToken
-from engine.summary.alignment import FEATURES
+from engine.summary.alignment import FEATURES, SourceIndex
+from engine.summary.passages import SHORT_SOURCE, SHORTLIST
 from engine.summary.support import JudgedSentence, judge, support_model
 
 
@@ -99,6 +102,87 @@ def test_every_sentence_is_judged_where_it_stands() -> None:
     found = judge(summary, [ENGLISH])
     assert [summary[sentence.start : sentence.end] for sentence in found] == [sentence.text for sentence in found]
     assert [sentence.supported for sentence in found] == [True, False]
+
+
+LETTERS = Source(
+    "From: Ana Brook\nTo: Ben Carver\n\nDear Ben,\nthe roof needs new tiles. I asked three firms. The cheapest wants "
+    "too much. Nobody could come before May. I would rather borrow a ladder from the fire brigade.\n\n"
+    "From: Ben Carver\nTo: Ana Brook\n\nDear Ana,\nmy knee is bad. The doctor forbids stairs and football. I can pay for a "
+    "scaffold, if the neighbours share the costs and the builder agrees.",
+    title="The roof",
+)
+
+
+def figure(name: str, claim: str, source: Source) -> float:
+    return float(SourceIndex([source], None, CancelToken()).align(claim).figures[FEATURES.index(name)])
+
+
+def test_a_letter_is_its_writers() -> None:
+    apart = Source(LETTERS.text.replace("From: ", "").replace("To: ", ""))
+    for claim in (
+        "Ana would rather borrow a ladder from the fire brigade.",
+        "Ben can pay for a scaffold if the neighbours share.",
+    ):
+        assert figure("name_away", claim, LETTERS) == 0
+        assert figure("name_away", claim, apart) > 0.2
+
+
+def test_a_pronoun_means_who_was_named_in_the_paragraph() -> None:
+    told = (
+        "The mill stopped in 1931. Old Tilda Brandt kept the key. {}She hid it well. It rained a lot. Nobody came. "
+        "At last she sold the wheel for scrap."
+    )
+    claim = "Tilda sold the wheel for scrap."
+    assert figure("name_away", claim, Source(told.format(""))) == 0
+    assert figure("name_away", claim, Source(told.format("It was heavy.\n\n"))) > 0.2
+
+
+def test_what_the_title_names_is_everywhere() -> None:
+    claim = "The council of Velden did not accept the offer of a private operator."
+    assert figure("name_away", claim, ENGLISH) > 0.2
+    assert figure("name_away", claim, replace(ENGLISH, title="Velden and its pool")) == 0
+
+
+def test_names_in_other_forms_are_no_new_ones() -> None:
+    source = Source("Karl left for America on a Saturday in 1912. He was twelve years old and travelled alone to Boston.")
+    for claim in (
+        "Twelve-year-old Karl travelled alone.",
+        "On Saturdays Karl travelled.",
+        "An American ship took Karl to Boston.",
+    ):
+        assert figure("name_missing", claim, source) == 0
+    assert figure("name_missing", "An Argentine ship took Karl to Boston.", source) == 1
+
+
+def test_units_are_no_other_numbers() -> None:
+    source = Source("The stone weighed 3,412 grams and was found after two weeks. The train left at 14:05. Half of it was empty.")
+    said = ("The stone weighed 3.4 kilos.", "It was found after a fortnight.", "The train left at 2:05.", "50 % of it was empty.")
+    for claim in said:
+        assert figure("number_missing", claim, source) == 0
+    assert figure("number_missing", "The stone weighed 4.3 kilos.", source) == 1
+
+
+def test_a_copied_sentence_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    align = SourceIndex.align
+    monkeypatch.setattr(SourceIndex, "align", lambda index, claim: asked.append(claim) or align(index, claim))
+    copied, changed = (f"Pupils will be taken by {way} to the pool in Harnow until then." for way in ("bus", "tram"))
+    first, second = judge(f"{copied} {changed}", [ENGLISH])
+    assert asked == [changed]
+    assert first.supported and [link.score for link in first.sources] == [1.0]
+    assert first.sources[0].start == second.sources[0].start and second.sources[0].score < 1
+
+
+def test_of_a_long_source_little_is_encoded() -> None:
+    long = Source(" ".join(f"Crate {number} of the cargo went to the harbour of Velden." for number in range(SHORT_SOURCE + 1)))
+    asked: list[str] = []
+
+    def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        asked.extend(texts)
+        return np.full((len(texts), 2), 0.5**0.5, np.float32)
+
+    judge("The cargo went to the harbour.", [long], encode=encode)
+    assert sum(text.startswith("Crate") for text in asked) <= SHORTLIST
 
 
 def test_nothing_supports_nothing() -> None:
