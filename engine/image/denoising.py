@@ -34,23 +34,22 @@ def denoise(
     cancel: CancelToken,
     watch: Callable[[ImageStep], None],
     preview: Callable[[Tensor], Any] | None,
-    preview_interval_s: float = PREVIEW_INTERVAL_S,
 ) -> Tensor:
     """Run a pipeline and return its pixels [pictures, channels, h, w] in 0 … 1.
 
-    The noise is drawn on the CPU, so that every device begins with the same. `preview` makes a small picture of latents.
-    Raises CancelledError within a step.
+    The noise is drawn on the CPU, so that every device begins with the same. `preview` makes a small picture of latents; a
+    picture that takes less than the interval has none. Raises CancelledError within a step.
     """
     cancel.check()
     settle_threads()
-    shown_at_s = -preview_interval_s
+    shown_at_s = time.monotonic()
 
     def after_step(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         nonlocal shown_at_s
         cancel.check()
         total = int(pipeline.num_timesteps)
         picture, now_s = None, time.monotonic()
-        if preview is not None and step + 1 < total and now_s - shown_at_s >= preview_interval_s:
+        if preview is not None and step + 1 < total and now_s - shown_at_s >= PREVIEW_INTERVAL_S:
             picture, shown_at_s = preview(tensors["latents"]), now_s
         watch(ImageStep(step + 1, total, picture))
         return tensors

@@ -18,6 +18,8 @@ from engine.image.examples import LATENTS, PLANES, WIDTH
 class StickerTransformer(SD3Transformer2DModel):  # type: ignore[misc]  # diffusers has no types
     """Takes the examples as the last WIDTH numbers of the pooled condition, so that every pipeline of diffusers brings them
     along, and puts them as further channels beside the noise: they cost nothing, whatever their number.
+
+    One that was distilled (engine/image/guidance.py) has one more number in the pooled condition before them.
     """
 
     @functools.wraps(SD3Transformer2DModel.__init__)  # type: ignore[misc]  # from_pretrained reads its parameters
@@ -49,3 +51,14 @@ def with_examples(mixed: Tensor, pooled: Tensor, times: Tensor) -> tuple[Tensor,
     pooled, examples = pooled[:, :-WIDTH], pooled[:, -WIDTH:]
     planes = examples.view(-1, PLANES, *LATENTS[1:]) * (times / 1000).view(-1, 1, 1, 1)
     return torch.cat([mixed, planes.to(mixed.dtype)], 1), pooled
+
+
+def guidance_numbers(model: StickerTransformer, condition: int) -> int:
+    """How many numbers it is told of guidance, beside a pooled `condition` of that width: 1 if it was distilled, else 0.
+
+    Raises ValueError for a transformer of another width.
+    """
+    found = int(model.config.pooled_projection_dim) - condition
+    if found not in (0, 1):
+        raise ValueError(f"the transformer takes {condition + found} numbers of prompt and style, not {condition}")
+    return found

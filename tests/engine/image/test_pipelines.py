@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from engine.errors import BadFileError, BadOptionError, CancelledError, NoModelError
+from engine.image import denoising
 from engine.image.latents import LatentView
 from engine.image.model import ImageRequest, ImageStep
 from engine.image.pipelines import PipelineModel
@@ -134,7 +135,8 @@ def test_a_cancel_reaches_into_a_step(model: PipelineModel) -> None:
     assert seen == []
 
 
-def test_previews_are_small_and_cost_no_decoding(model: PipelineModel) -> None:
+def test_previews_are_small_and_cost_no_decoding(model: PipelineModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "PREVIEW_INTERVAL_S", 0.0)
     steps: list[ImageStep] = []
     model.draw(replace(FOX, steps=6), CancelToken(), steps.append)
     assert [(one.step, one.total) for one in steps] == [(number, 6) for number in range(1, 7)]

@@ -42,8 +42,8 @@ def tiny_examples(pictures: int = 8) -> Examples:
     return Examples((names * 127).round().to(torch.int8), directions.half(), rows // 2, rows % 2, codes, levels)
 
 
-def write_model(folder: Path) -> Path:
-    """Write it to `folder`; the same weights every time."""
+def write_model(folder: Path, *, knows_guidance: bool = False) -> Path:
+    """Write it to `folder`; the same weights every time. `knows_guidance`: it is told of it as a distilled one is."""
     torch.manual_seed(0)
     transformer = StickerTransformer(
         sample_size=8,
@@ -55,7 +55,7 @@ def write_model(folder: Path) -> Path:
         num_attention_heads=2,
         caption_projection_dim=32,
         joint_attention_dim=384,
-        pooled_projection_dim=384 + len(STYLE_NAMES),
+        pooled_projection_dim=384 + len(STYLE_NAMES) + knows_guidance,
         pos_embed_max_size=16,
         qk_norm="rms_norm",
     )

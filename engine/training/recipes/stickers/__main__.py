@@ -1,7 +1,7 @@
 """Train the starter image model from nothing, or go on where it stopped.
 
-    python -m engine.training.recipes.stickers --data FOLDER --work FOLDER --encoder FOLDER [--samples 2000000] [--minutes 60]
-        [--start assets/models/sticker]
+    python -m engine.training.recipes.stickers --data FOLDER --work FOLDER --encoder FOLDER [--samples 2000000]
+        [--guided-samples 150000] [--minutes 60] [--start assets/models/sticker]
 
 --data has stickers-64.npz and stickers-64.json, --encoder is the folder of all-MiniLM-L6-v2. `--minutes` ends this sitting, not
 the training: the next call goes on. The model appears in WORK/model.
@@ -10,6 +10,7 @@ the training: the next call goes on. The model appears in WORK/model.
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import torch
@@ -19,8 +20,11 @@ from engine.image.prompts import PromptEncoder
 from engine.models.catalog import STARTER_ENCODER_ID, load_catalog
 from engine.text.encoder import TextEncoder
 from engine.training.recipes.stickers import autoencoder, chinese, upscaler
+from engine.training.recipes.stickers.conditions import Conditions
 from engine.training.recipes.stickers.data import Stickers
-from engine.training.recipes.stickers.denoiser import DenoiserTraining, Size
+from engine.training.recipes.stickers.denoiser import DenoiserTraining
+from engine.training.recipes.stickers.guiding import GuidanceDistillation
+from engine.training.recipes.stickers.learning import Size
 from engine.training.recipes.stickers.prepared import choose_examples, prepare
 from engine.training.recipes.stickers.publish import publish, take_up
 from engine.training.recipes.stickers.work import Work
@@ -37,6 +41,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--samples", type=int, default=2_000_000, help="pictures that the denoiser sees in all")
+    parser.add_argument("--guided-samples", type=int, default=150_000, help="and while guidance is distilled; 0: it is not")
+    parser.add_argument("--guided-batch", type=int, default=32)
+    parser.add_argument("--guided-rate", type=float, default=3e-4)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--autoencoder-images", type=int, default=100_000)
     parser.add_argument("--upscaler-images", type=int, default=30_000)
@@ -61,10 +68,19 @@ def main() -> None:
     prepared = prepare(data, vae, PromptEncoder(english, characters, data.styles), work)
     size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
     shown = choose_examples(data, prepared)
-    training = DenoiserTraining(prepared, shown, len(data.styles), size, work, compiled=not asked.no_compile)
-    training.run(asked.samples, asked.samples, asked.minutes * 60)
-    parts = {"transformer": training.average, "vae": vae, "upscaler": enlarger, "chinese": characters}
-    work.log("model", folder=str(publish(parts, shown[0], data.styles, training.samples, work)), samples=training.samples)
+    conditions = Conditions(prepared, shown, len(data.styles))
+    ends_s = time.monotonic() + asked.minutes * 60
+    training = DenoiserTraining(conditions, size, work, compiled=not asked.no_compile)
+    training.run(asked.samples, asked.samples, ends_s - time.monotonic())
+    drawing, guided = training.average, 0
+    if asked.guided_samples and training.samples >= asked.samples:
+        lesson = Size(batch=asked.guided_batch, rate=asked.guided_rate)
+        distilling = GuidanceDistillation(conditions, training.average, lesson, work, compiled=not asked.no_compile)
+        distilling.run(asked.guided_samples, asked.guided_samples, ends_s - time.monotonic())
+        drawing, guided = distilling.average, distilling.samples
+    parts = {"transformer": drawing, "vae": vae, "upscaler": enlarger, "chinese": characters}
+    folder = publish(parts, shown[0], data.styles, training.samples, work, guided)
+    work.log("model", folder=str(folder), samples=training.samples, guided_samples=guided)
 
 
 if __name__ == "__main__":

@@ -24,17 +24,21 @@ NAME: Final = "model"
 TRAINED: Final = "training.json"
 
 
-def publish(parts: Mapping[str, Any], shown: Examples, styles: Sequence[str], samples: int, work: Work) -> Path:
+def publish(
+    parts: Mapping[str, Any], shown: Examples, styles: Sequence[str], samples: int, work: Work, guided_samples: int = 0
+) -> Path:
     """Write `parts` (folder name → diffusers model), the examples, the names of the styles and how many samples the denoiser has
-    seen to WORK/model; an earlier one is replaced.
+    seen, and how many more while guidance was distilled, to WORK/model; an earlier one is replaced.
     """
+
+    trained = {"samples": samples} | ({"guided_samples": guided_samples} if guided_samples else {})
 
     def write(folder: Path) -> None:
         for name, part in parts.items():
             copy.deepcopy(part).to("cpu", torch.float16).save_pretrained(folder / name)
         shown.save(folder / examples.FILE)
         (folder / STYLES).write_text(json.dumps(list(styles), indent=1) + "\n", encoding="utf-8")
-        (folder / TRAINED).write_text(json.dumps({"samples": samples}) + "\n", encoding="utf-8")
+        (folder / TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")
 
     return work.whole(NAME, write)
 
