@@ -1,4 +1,7 @@
-"""The same on a real GPU: recorded steps, fewer bits, rows in company. Skipped where there is none."""
+"""Recorded steps, fewer bits and rows in company on a real GPU: `pytest tests/engine/text/cuda.py`, with bitsandbytes installed.
+
+Not among the tests that everybody runs, of which none may be skipped.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from engine.device import choose_device
 from engine.text import transformers_backend
 from engine.text.transformers_backend import TransformersBackend
 from tests.tiny import make_model
-
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.fixture(scope="module")
