@@ -17,7 +17,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 from engine.device import Device
-from engine.text.kv import GrowingLayer
+from engine.text.kv import GrowingLayer, Room
 
 LEAST_PLACES: Final = 1024
 """Of a seat at the smallest desk; each next one has twice as many."""
@@ -88,11 +88,11 @@ class _DeskLayer(DynamicLayer):  # type: ignore[misc]
 
     def __init__(self, like: GrowingLayer, seats: int, places: int, at: tuple[torch.Tensor, torch.Tensor]) -> None:
         super().__init__()
-        assert like.room is not None, "an empty row has nothing to sit down with"
         self.at = at
+        room = _room(like)
         # Zeros: what is hidden is multiplied by nothing, and must be a number for that.
         self.keys, self.values = (
-            part.new_zeros((seats, part.shape[1], places, part.shape[3])) for part in (like.room.keys, like.room.values)
+            part.new_zeros((seats, part.shape[1], places, part.shape[3])) for part in (room.keys, room.values)
         )
         self.is_initialized = True
 
@@ -115,12 +115,11 @@ class Desk:
 
     def __init__(self, like: Sequence[GrowingLayer], places: int, compute: Compute, record: Recorder) -> None:
         """`like`: a row's layers, as whose heads and numbers these are."""
-        assert like[0].room is not None, "an empty row has nothing to sit down with"
         self._idle = places - 1
         """The place of seats that nobody sits on."""
         self.seats = seats_of(places)
         self._rows: list[weakref.ref[Any] | None] = [None] * self.seats
-        device = like[0].room.keys.device
+        device = _room(like[0]).keys.device
         self._inputs = torch.zeros((self.seats, 3), dtype=torch.long, device=device)
         """Of each seat: token, its position, the place that it is put at."""
         self._inputs[:, 2] = self._idle
@@ -173,9 +172,9 @@ class Desk:
             if before is not None:
                 self.leave(before)
             for own, layer in zip(row.layers, self._layers, strict=True):
-                assert own.room is not None, "an empty row has nothing to sit down with"
-                layer.keys[seat, :, : own.length] = own.room.keys[0, :, : own.length]
-                layer.values[seat, :, : own.length] = own.room.values[0, :, : own.length]
+                room = _room(own)
+                layer.keys[seat, :, : own.length] = room.keys[0, :, : own.length]
+                layer.values[seat, :, : own.length] = room.values[0, :, : own.length]
             self._rows[seat], row.desk = weakref.ref(row), self
         return [seat for row in rows if (seat := self._seat_of(row)) is not None]
 
@@ -229,14 +228,15 @@ class Desks:
             desk = self._desks[places] = Desk(row.layers, places, self._compute, self._record)
         return desk
 
-    def clear(self) -> None:
-        """Let go of the memory; every row must have left."""
-        self._desks.clear()
-
     def _bytes(self, row: SeatedRow, places: int) -> int:
-        rooms = [layer.room for layer in row.layers if layer.room is not None]
+        rooms = [_room(layer) for layer in row.layers]
         one: int = sum((room.keys.nbytes + room.values.nbytes) // room.capacity for room in rooms)
         return one * places * seats_of(places)
+
+
+def _room(layer: GrowingLayer) -> Room:
+    assert layer.room is not None, "an empty row has nothing to sit down with"
+    return layer.room
 
 
 def seats_of(places: int) -> int:

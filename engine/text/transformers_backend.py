@@ -304,7 +304,7 @@ class TransformersBackend:
         self, ids: torch.Tensor, positions: torch.Tensor, shown: torch.Tensor, cache: Cache, adapter: TransformersAdapter | None
     ) -> torch.Tensor:
         """Implements engine.text.desk.Compute."""
-        self._terms = [(slice(None), {} if adapter is None else adapter.terms)]
+        self._terms = [(slice(None), _terms(adapter))]
         output = self._model(
             input_ids=ids, position_ids=positions, attention_mask=shown, cache=cache, use_cache=True, logits_to_keep=1
         )
@@ -339,7 +339,7 @@ class TransformersBackend:
         lengths = self._tensor([cache.length for cache in caches])[0]
         # Rows end at the same place; what lies before a shorter one's first token is hidden.
         shown = torch.arange(int(lengths.max()), -1, -1, device=self._device) <= lengths[:, None]
-        self._terms = [(span, _terms(caches[span.start])) for span in spans]
+        self._terms = [(span, _terms(caches[span.start].adapter)) for span in spans]
         with torch.inference_mode():
             output = self._model(
                 input_ids=self._tensor(ids).T,
@@ -353,7 +353,7 @@ class TransformersBackend:
 
     def _compute(self, part: Any, cache: TransformersCache, ids: Sequence[int], **options: Any) -> Any:
         """One pass of one row, with its adapter's terms and nobody else's."""
-        self._terms = [(slice(None), _terms(cache))]
+        self._terms = [(slice(None), _terms(cache.adapter))]
         with torch.inference_mode():
             return part(input_ids=self._tensor(ids), cache=cache.view, use_cache=True, **options)
 
@@ -384,7 +384,6 @@ def _floats(logits: torch.Tensor) -> Floats:
     return values
 
 
-def _terms(cache: TransformersCache) -> Mapping[str, TorchTerm]:
-    """What this row's adapter adds, by layer."""
-    adapter: TransformersAdapter | None = cache.adapter
+def _terms(adapter: TransformersAdapter | None) -> Mapping[str, TorchTerm]:
+    """What it adds, by layer."""
     return {} if adapter is None else adapter.terms

@@ -117,7 +117,7 @@ class DenoiserTraining(Learning):
         draws without guidance what it would have drawn before, so that it is taken for what it was.
         """
         known = load_part(StickerTransformer, self._work.path(NAME), self._work.device)
-        self._model.load_state_dict(told_of_guidance(known, 384 + self._conditions.styles).state_dict())
+        self._model.load_state_dict(told_of_guidance(known, self._model.config.pooled_projection_dim).state_dict())
         self.average.load_state_dict(self._model.state_dict())
         self.samples = self.rested_at = published_samples(self._work.folder)
         torch.manual_seed(self.samples)
