@@ -1,6 +1,7 @@
 """How good the starter image model is, by a judge that learned from real pictures only (bench/images/judge.py).
 
-    python -m bench.images --model FOLDER --data FOLDER --encoder FOLDER --work FOLDER [--pictures 400] [--steps 20]
+    python -m bench.images --model FOLDER --data FOLDER --encoder FOLDER --work FOLDER [--pictures 400] [--steps 16]
+        [--device auto]
 
 Says, each beside what the judge makes of the real pictures: known concepts in styles in which they were never trained (top 5 of
 all judged concepts), their styles, colour words, concepts that were never trained at all (which of 100 names is meant), and
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.images.judge import Judge, as_input, judged_concepts, load_judge, pixels_of
+from engine.device import choose_device
 from engine.image.pixels import on_white
 from engine.image.prompts import MAX_TOKENS, Prompt, sentence_vectors
 from engine.image.sticker import StickerModel
@@ -37,9 +39,12 @@ COPY = 0.02
 class Bench:
     """One model, one judge, one data set."""
 
-    def __init__(self, data: Stickers, model: StickerModel, judge: Judge, *, steps: int, guidance: float) -> None:
+    def __init__(
+        self, data: Stickers, model: StickerModel, judge: Judge, device: torch.device, *, steps: int, guidance: float
+    ) -> None:
         self.data = data
         self.judge = judge
+        self._device = device
         self._model = model
         self._steps = steps
         self._guidance = guidance
@@ -56,8 +61,8 @@ class Bench:
     @torch.inference_mode()
     def judged(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Concept logits, style logits and caption vectors of uint8 [n, 3, 64, 64]."""
-        parts = [self.judge(as_input(part)) for part in pixels.split(256)]
-        return tuple(torch.cat(one) for one in zip(*parts, strict=True))  # type: ignore[return-value]
+        parts = [self.judge(as_input(part.to(self._device))) for part in pixels.split(256)]
+        return tuple(torch.cat(one).cpu() for one in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def combinations(self, pictures: int) -> str:
         """Known concepts in unseen styles: top 5 and style, generated against real."""
@@ -154,17 +159,21 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--epochs", type=int, default=20, help="of the judge, when it is not there yet")
     asked = parser.parse_args()
+    device = torch.device(choose_device(asked.device).name)
+    asked.work.mkdir(parents=True, exist_ok=True)
     data = Stickers(asked.data)
     catalog = load_catalog(Path(__file__).resolve().parents[2] / "assets" / "models.yaml")
     encoder = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
     names = {item.concept: item.names["en"] for item in data.items}
     vectors = dict(zip(names, sentence_vectors(encoder.states(list(names.values()), MAX_TOKENS, together=True)), strict=True))
-    judge = load_judge(data, vectors, asked.work / "judge.pt", asked.epochs)
-    bench = Bench(data, StickerModel("sticker", asked.model, encoder, "cpu"), judge, steps=asked.steps, guidance=asked.guidance)
+    judge = load_judge(data, vectors, asked.work / "judge.pt", asked.epochs, device)
+    model = StickerModel("sticker", asked.model, encoder, str(device))
+    bench = Bench(data, model, judge, device, steps=asked.steps, guidance=asked.guidance)
     bench.grids(asked.work)
     print(bench.combinations(asked.pictures), flush=True)
     print(bench.colours(), flush=True)

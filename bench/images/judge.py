@@ -67,31 +67,32 @@ def pixels_of(data: Stickers, items: tuple[Sticker, ...]) -> Tensor:
     return torch.cat([on_white(part) for part in rgba.split(1024)])
 
 
-def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: int) -> Judge:
+def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: int, device: torch.device) -> Judge:
     """Read the judge from `path`, or train and keep it. `vectors`: the sentence vector of each concept's English name."""
     concepts = judged_concepts(data)
     judge = Judge(len(concepts), len(data.styles))
     if path.is_file():
         judge.load_state_dict(torch.load(path, weights_only=True))
-        return judge.eval()
+        return judge.to(device).eval()
     number = {concept: place for place, concept in enumerate(concepts)}
     style = {name: place for place, name in enumerate(data.styles)}
-    pixels = pixels_of(data, data.train)
-    concept_of = torch.tensor([number.get(item.concept, -1) for item in data.train])
-    style_of = torch.tensor([style[item.style] for item in data.train])
+    pixels = pixels_of(data, data.train).to(device)
+    concept_of = torch.tensor([number.get(item.concept, -1) for item in data.train], device=device)
+    style_of = torch.tensor([style[item.style] for item in data.train], device=device)
     names = sorted({item.concept for item in data.train})
     place = {concept: row for row, concept in enumerate(names)}
-    name_of = torch.tensor([place[item.concept] for item in data.train])
-    said = torch.stack([vectors[concept] for concept in names])
-    judge = judge.to(memory_format=torch.channels_last)
+    name_of = torch.tensor([place[item.concept] for item in data.train], device=device)
+    said = torch.stack([vectors[concept] for concept in names]).to(device)
+    batch = torch.arange(BATCH, device=device)
+    judge = judge.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
     steps = epochs * len(pixels) // BATCH
     started_s = time.monotonic()
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * step / steps))
-        rows = torch.randint(len(pixels), (BATCH,))
-        with torch.autocast("cpu", torch.bfloat16, enabled=training_dtype("cpu") == "bfloat16"):
+        rows = torch.randint(len(pixels), (BATCH,), device=device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=training_dtype(device.type) == "bfloat16"):
             answers = judge(_moved(pixels[rows]))
         concept_logits, style_logits, caption = (answer.float() for answer in answers)
         known = concept_of[rows] >= 0
@@ -99,9 +100,9 @@ def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: i
         if known.any():
             loss = loss + F.cross_entropy(concept_logits[known], concept_of[rows][known], label_smoothing=0.1)
         meant = name_of[rows]
-        alike = (meant[:, None] == meant[None]) & ~torch.eye(BATCH, dtype=torch.bool)
+        alike = (meant[:, None] == meant[None]) & (batch[:, None] != batch)
         scores = (caption @ said[meant].T / 0.07).masked_fill(alike, -1e4)
-        loss = loss + F.cross_entropy(scores, torch.arange(BATCH))
+        loss = loss + F.cross_entropy(scores, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -120,12 +121,12 @@ def _moved(pixels: Tensor) -> Tensor:
     """Shifted, scaled and sometimes softened: a generated picture is not aligned to the pixel."""
     x = as_input(pixels)
     count = len(x)
-    scale = 1 + (torch.rand(count) - 0.5) * 0.3
-    matrix = torch.zeros(count, 2, 3)
+    scale = 1 + (torch.rand(count, device=x.device) - 0.5) * 0.3
+    matrix = torch.zeros(count, 2, 3, device=x.device)
     matrix[:, 0, 0] = matrix[:, 1, 1] = scale
-    matrix[:, :, 2] = (torch.rand(count, 2) - 0.5) * 0.25
+    matrix[:, :, 2] = (torch.rand(count, 2, device=x.device) - 0.5) * 0.25
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     made = 1 + F.grid_sample(x - 1, grid, align_corners=False)  # outside is white
-    soft = torch.rand(count) < 0.3
+    soft = torch.rand(count, device=x.device) < 0.3
     made[soft] = F.avg_pool2d(F.pad(made[soft], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return made.contiguous(memory_format=torch.channels_last)

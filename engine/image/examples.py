@@ -57,6 +57,10 @@ class Examples:
         """Memory of all of it."""
         return sum(tensor.nbytes for tensor in self._tensors().values())
 
+    def to(self, device: torch.device) -> Examples:
+        """The same on a device."""
+        return Examples(**{name: tensor.to(device) for name, tensor in self._tensors().items()})
+
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
         save_file({name: tensor.contiguous() for name, tensor in self._tensors().items()}, path)

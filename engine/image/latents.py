@@ -23,8 +23,10 @@ _CLOSENESS: Final = 1e-3
 class LatentView:
     """Pictures of one autoencoder's latents. The map is found when it is first needed."""
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, device: str | None = None) -> None:
+        """`device`: where it computes; None = where its weights are, which may be elsewhere until then."""
         self._vae = vae
+        self._device = device
         self._map: Tensor | None = None
 
     @torch.inference_mode()
@@ -51,7 +53,7 @@ class LatentView:
         flat = colours[:, :, None, None].expand(-1, -1, _SIDE, _SIDE)
         found = []
         for picture in flat:
-            encoded = self._vae.encode(picture[None].to(self._vae.device, self._vae.dtype)).latent_dist.mode()
+            encoded = self._vae.encode(picture[None].to(self._device or self._vae.device, self._vae.dtype)).latent_dist.mode()
             found.append(encoded.float().cpu().mean((2, 3)))
         config = self._vae.config
         shift = getattr(config, "shift_factor", None) or 0.0

@@ -71,7 +71,7 @@ class PipelineModel:
             raise BadFileError(text, key="error.pipeline_load", name=facts.folder.name, reason="it has no denoiser")
         self._own_scheduler = made.scheduler
         self._pipelines: dict[str, Any] = {"words": self._placed(made)}
-        self._view = LatentView(made.vae) if isinstance(getattr(made, "vae", None), AutoencoderKL) else None
+        self._view = LatentView(made.vae, device.name) if isinstance(getattr(made, "vae", None), AutoencoderKL) else None
         self._lock = threading.Lock()
 
     @property

@@ -9,8 +9,10 @@ alone. Knows tensors and rows' caches; knows no model, no tokens' meaning and no
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import torch
@@ -27,6 +29,8 @@ _SPARE: Final = 1.5
 """Times a desk's own bytes that must be free to make one: recording it takes memory too."""
 _RECORDED: Final = 4
 """Adapters whose passes a desk keeps recorded."""
+_RECORDING: Final = threading.Lock()
+"""torch records one pass at a time: it waits for the device before, which fails while another thread's recording is under way."""
 
 Replay: TypeAlias = Callable[[], torch.Tensor]
 Recorder: TypeAlias = Callable[[Replay], Replay]
@@ -65,22 +69,31 @@ def recorder(device: Device) -> Recorder | None:
 
 def cuda_graph(compute: Replay) -> Replay:
     """Record a CUDA graph. Raises RuntimeError when the computation waits for the processor, which a graph cannot."""
-    aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # what libraries set up at first use must not be recorded
-        for _ in range(3):
-            compute()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may draw pictures meanwhile; what they allocate is no error here.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = compute()
+    # A recording that fails leaves its stream behind as this thread's own, if nobody puts that right.
+    with _RECORDING, torch.cuda.stream(torch.cuda.current_stream()):
+        aside = _aside(torch.cuda.current_device())
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # what libraries set up at first use must not be recorded
+            for _ in range(3):
+                compute()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may draw pictures meanwhile; what they allocate is no error here.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = compute()
 
     def replay() -> torch.Tensor:
         graph.replay()
         return result
 
     return replay
+
+
+@cache
+def _aside(device: int) -> torch.cuda.Stream:  # noqa: ARG001
+    """Always the same: libraries keep memory for each stream that they have computed on."""
+    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    return stream
 
 
 class _DeskLayer(DynamicLayer):  # type: ignore[misc]

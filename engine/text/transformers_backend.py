@@ -289,6 +289,7 @@ class TransformersBackend:
     def close(self) -> None:
         """Let go of the weights."""
         self._model = self._desks = None
+        self._linears, self._terms = {}, []
 
     def _desk(self, cache: TransformersCache) -> Desk | None:
         """Where the next token of this row is computed; None = alone."""

@@ -17,8 +17,6 @@ import torch
 
 from engine.device import choose_device
 from engine.image.prompts import PromptEncoder
-from engine.models.catalog import STARTER_ENCODER_ID, load_catalog
-from engine.text.encoder import TextEncoder
 from engine.training.recipes.stickers import autoencoder, chinese, upscaler
 from engine.training.recipes.stickers.conditions import Conditions
 from engine.training.recipes.stickers.data import Stickers
@@ -27,6 +25,7 @@ from engine.training.recipes.stickers.guiding import GuidanceDistillation
 from engine.training.recipes.stickers.learning import Size
 from engine.training.recipes.stickers.prepared import choose_examples, prepare
 from engine.training.recipes.stickers.publish import publish, take_up
+from engine.training.recipes.stickers.words import Words
 from engine.training.recipes.stickers.work import Work
 
 
@@ -60,15 +59,14 @@ def main() -> None:
     if asked.start:
         take_up(asked.start, work)
     data = Stickers(asked.data)
-    catalog = load_catalog(Path(__file__).resolve().parents[4] / "assets" / "models.yaml")
-    english = TextEncoder(catalog.get(STARTER_ENCODER_ID), asked.encoder)
+    english = Words(asked.encoder, work.device)
     vae = autoencoder.train(data, work, asked.autoencoder_images)
     enlarger = upscaler.train(data, work, asked.upscaler_images)
     characters = chinese.train(data, english, work, asked.chinese_steps)
     prepared = prepare(data, vae, PromptEncoder(english, characters, data.styles), work)
     size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
     shown = choose_examples(data, prepared)
-    conditions = Conditions(prepared, shown, len(data.styles))
+    conditions = Conditions(prepared, shown, len(data.styles), work.device)
     ends_s = time.monotonic() + asked.minutes * 60
     training = DenoiserTraining(conditions, size, work, compiled=not asked.no_compile)
     training.run(asked.samples, asked.samples, ends_s - time.monotonic())

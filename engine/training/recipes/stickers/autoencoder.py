@@ -29,17 +29,18 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerAuto
         known: StickerAutoencoder = load_part(StickerAutoencoder, work.path(NAME), work.device)
         return known
     torch.manual_seed(seed)
-    pixels = torch.from_numpy(data.pixels[[item.row for item in data.train]]).permute(0, 3, 1, 2)
+    pixels = trained_pixels(data).to(work.device)
     model: StickerAutoencoder = StickerAutoencoder()
     model.to(work.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    steps = max(1, images // BATCH)
+    batch = BATCH * work.breadth
+    steps = max(1, images // batch)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step / steps, RATE)
-        x = premultiplied(pixels[torch.randint(len(pixels), (BATCH,))].to(work.device)).contiguous(
-            memory_format=torch.channels_last
-        )
+        rows = torch.randint(len(pixels), (batch,), device=work.device)
+        x = premultiplied(pixels[rows])
+        x = torch.cat([x[: batch // 2], x[batch // 2 :].flip(3)]).contiguous(memory_format=torch.channels_last)
         with work.autocast():
             loss = _loss(model, x)
         optimizer.zero_grad()
@@ -53,6 +54,11 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerAuto
     _normalise(model, pixels, work)
     work.whole(NAME, model.save_pretrained)
     return model
+
+
+def trained_pixels(data: Stickers) -> Tensor:
+    """uint8 [pictures, 4, 64, 64], straight, of all that may be trained on."""
+    return torch.from_numpy(data.pixels[[item.row for item in data.train]]).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

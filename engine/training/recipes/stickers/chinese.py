@@ -34,32 +34,34 @@ def train(data: Stickers, english: WordEncoder, work: Work, steps: int, seed: in
     torch.manual_seed(seed)
     pairs = sorted({pair for item in data.items for pair in _pairs(data, item)})
     model: ChineseEncoder = ChineseEncoder(data.characters(), width=english.width)
-    rows = model.rows([chinese for chinese, _ in pairs])
+    model.to(work.device)
+    rows = model.rows([chinese for chinese, _ in pairs]).to(work.device)
     unique = sorted({text for _, text in pairs})
     place = {text: number for number, text in enumerate(unique)}
-    meant = torch.tensor([place[text] for _, text in pairs])
+    meant = torch.tensor([place[text] for _, text in pairs], device=work.device)
     work.log(NAME, pairs=len(pairs), english=len(unique))
-    vectors = sentence_vectors(english.states(unique, MAX_TOKENS, together=True))
+    vectors = sentence_vectors(english.states(unique, MAX_TOKENS, together=True)).to(work.device)
+    number = torch.arange(BATCH, device=work.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
     model.train()
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step / steps, RATE)
-        chosen = torch.randint(len(pairs), (BATCH,))
+        chosen = torch.randint(len(pairs), (BATCH,), device=work.device)
         with work.autocast():
             states, _ = model(_roughened(rows[chosen]))
         said, wanted = sentence_vectors(states.float()), vectors[meant[chosen]]
         scores = said @ wanted.T / TEMPERATURE
         same = meant[chosen][:, None] == meant[chosen][None]
-        scores = scores.masked_fill(same & ~torch.eye(BATCH, dtype=torch.bool), -1e4)
-        loss = (1 - (said * wanted).sum(1)).mean() + 0.2 * F.cross_entropy(scores, torch.arange(BATCH))
+        scores = scores.masked_fill(same & (number[:, None] != number), -1e4)
+        loss = (1 - (said * wanted).sum(1)).mean() + 0.2 * F.cross_entropy(scores, number)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 100 == 0 or step == steps - 1:
             work.log(NAME, step=step, of=steps, cosine=round(float((said * wanted).sum(1).mean().detach()), 4))
-    model.eval()
+    model.to("cpu").eval()
     work.whole(NAME, model.save_pretrained)
     return model
 
@@ -75,7 +77,8 @@ def _roughened(rows: torch.Tensor) -> torch.Tensor:
 
     made = rows.clone()
     length = (rows != PAD).sum(1)
-    hidden = (torch.rand(len(rows)) < ROUGH) & (length > 2)
-    places = (torch.rand(len(rows)) * length).long()
+    chances = torch.rand(2, len(rows), device=rows.device)
+    hidden = (chances[0] < ROUGH) & (length > 2)
+    places = (chances[1] * length).long()
     made[hidden, places[hidden]] = UNKNOWN
     return made

@@ -30,13 +30,13 @@ class LeftOut:
 
 
 class Conditions:
-    """See the module's docstring."""
+    """See the module's docstring. Everything lies and is drawn on the device: a GPU must not wait for it."""
 
-    def __init__(self, prepared: Prepared, shown: tuple[Examples, Tensor], styles: int) -> None:
+    def __init__(self, prepared: Prepared, shown: tuple[Examples, Tensor], styles: int, device: torch.device) -> None:
         """`shown`: as prepared.choose_examples says; `styles`: how many there are."""
         self.styles = styles
-        self._prepared = prepared
-        self._examples, self._example_rows = shown
+        self._prepared = prepared.to(device)
+        self._examples, self._example_rows = shown[0].to(device), shown[1].to(device)
 
     def rows(self, count: int) -> Tensor:
         """Pictures drawn by their weights."""
@@ -51,11 +51,11 @@ class Conditions:
         captions = draw_captions(self._prepared, rows, CHINESE)
         tokens = caption_tokens(self._prepared, captions)
         beside = self._beside(rows, sentence_vectors(tokens))
-        has_text = torch.rand(len(rows)) >= left_out.text
-        tokens[~has_text] = 0
+        has_text = self._chances(rows) >= left_out.text
+        tokens = tokens * has_text[:, None, None]
         styles = nn.functional.one_hot(self._prepared.styles[rows], self.styles).float()
-        styles[torch.rand(len(rows)) < left_out.style] = 0
-        has_examples = has_text & (torch.rand(len(rows)) >= left_out.examples)
+        styles = styles * (self._chances(rows) >= left_out.style)[:, None]
+        has_examples = has_text & (self._chances(rows) >= left_out.examples)
         return tokens, torch.cat([sentence_vectors(tokens), styles, beside * has_examples[:, None]], 1)
 
     def _beside(self, rows: Tensor, vectors: Tensor) -> Tensor:
@@ -63,8 +63,12 @@ class Conditions:
         pictures, likeness = self._examples.nearest(vectors)
         own_style = self._examples.styles[pictures] == self._prepared.styles[rows][:, None]
         likeness = likeness.masked_fill(own_style, -torch.inf)
-        chosen, near = examples.drawn(pictures, likeness, torch.randn(likeness.shape))
-        latents = self._examples.latents(chosen)
-        mirrored = self._prepared.mirrored[rows]
-        latents[mirrored] = self._prepared.latents[self._example_rows[chosen[mirrored], 1]].float()
-        return examples.placed(latents, near)
+        chosen, near = examples.drawn(pictures, likeness, torch.randn_like(likeness))
+        mirrored = self._prepared.latents[self._example_rows[chosen, 1]].float()
+        is_mirrored = self._prepared.mirrored[rows].view(-1, 1, 1, 1, 1)
+        return examples.placed(torch.where(is_mirrored, mirrored, self._examples.latents(chosen)), near)
+
+    @staticmethod
+    def _chances(rows: Tensor) -> Tensor:
+        """0 … 1 for each row."""
+        return torch.rand(len(rows), device=rows.device)

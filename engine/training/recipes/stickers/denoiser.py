@@ -100,16 +100,18 @@ class DenoiserTraining(Learning):
         """How far it is from the flow between picture and noise."""
         device = self._work.device
         rows = self._conditions.rows(self._size.batch)
-        clean = self._conditions.latents(rows).to(device)
+        clean = self._conditions.latents(rows)
         tokens, pooled = self._conditions.said(rows, LEFT_OUT)
         first, last = STRUCTURE
-        sigma = torch.sigmoid(torch.randn(len(rows)) + first + (last - first) * min(1.0, done)).to(device)
-        noise = torch.randn(clean.shape).to(device)
+        sigma = torch.sigmoid(torch.randn(len(rows), device=device) + first + (last - first) * min(1.0, done))
+        noise = torch.randn_like(clean)
         count = clean.shape[2] * clean.shape[3]
-        seen = torch.rand(len(rows), count).argsort(1)[:, : int(SEEN * count)].to(device) if done < WHOLE_AFTER else None
+        seen = None
+        if done < WHOLE_AFTER:
+            seen = torch.rand(len(rows), count, device=device).argsort(1)[:, : int(SEEN * count)]
         mixed = torch.lerp(clean, noise, sigma[:, None, None, None])
         with self._work.autocast():
-            said = self._forward(self._model, mixed, tokens.to(device), pooled.to(device), sigma * 1000, seen)
+            said = self._forward(self._model, mixed, tokens, pooled, sigma * 1000, seen)
         return (said.float() - (noise - clean)).square().mean()
 
     def _go_on(self) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.image.examples import WIDTH
-from engine.image.guidance import NONE, STRONGEST, told
+from engine.image.guidance import NONE, STRONGEST
 from engine.image.transformer import StickerTransformer
 from engine.training.recipes.stickers.conditions import Conditions, LeftOut
 from engine.training.recipes.stickers.learning import Learning, Size
@@ -63,20 +63,18 @@ class GuidanceDistillation(Learning):
         """How far one pass is from the guided ones. Where guidance goes far, at much noise, a miss counts less than it would by
         itself: fine detail, which tells styles apart, is guided by little.
         """
-        device = self._work.device
         rows = self._conditions.rows(self._size.batch)
-        clean = self._conditions.latents(rows).to(device)
-        tokens, pooled = (said.to(device) for said in self._conditions.said(rows, LEFT_OUT))
-        sigma, *chances = torch.rand(3, len(rows)).to(device)
+        clean = self._conditions.latents(rows)
+        tokens, pooled = self._conditions.said(rows, LEFT_OUT)
+        sigma, *chances = torch.rand(3, len(rows), device=rows.device)
         # The mean of two: most are as strong as people want it, and few as weak or strong as can be.
         guidance = NONE + (STRONGEST - NONE) * (chances[0] + chances[1]) / 2
-        mixed = torch.lerp(clean, torch.randn(clean.shape).to(device), sigma[:, None, None, None])
-        strength = torch.tensor([[told(one)] for one in guidance.tolist()], device=device)
+        mixed = torch.lerp(clean, torch.randn_like(clean), sigma[:, None, None, None])
         with self._work.autocast():
             with torch.no_grad():
                 nothing, prompt, both = self._passes(mixed, tokens, pooled, sigma)
                 wanted = guided(nothing, prompt, both, guidance)
-            pooled = torch.cat([pooled[:, :-WIDTH], strength, pooled[:, -WIDTH:]], 1)
+            pooled = torch.cat([pooled[:, :-WIDTH], guidance[:, None] - NONE, pooled[:, -WIDTH:]], 1)
             said = self._forward(self._model, mixed, tokens, pooled, sigma * 1000, None)
         missed, far = ((one - wanted).float().square().mean((1, 2, 3)) for one in (said, both))
         return (missed / (far + SMALL).sqrt()).mean()

@@ -96,12 +96,13 @@ class Learning(ABC):
     def run(self, until: int, planned: int, seconds: float = float("inf")) -> None:
         """Train to `until` samples seen in all, or for so many seconds; the learning rate ends at `planned` samples."""
         started_s = saved_s = time.monotonic()
-        before, losses = self.samples, []
+        before = self.samples
+        losses: list[Tensor] = []
         while self.samples < until and time.monotonic() - started_s < seconds:
             losses.append(self._step(self.samples / planned))
             if len(losses) >= 100:
+                mean = round(float(torch.stack(losses).mean()), 4)  # before the clock is read: a GPU has done it all then
                 speed = (self.samples - before) / (time.monotonic() - started_s)
-                mean = round(sum(losses) / len(losses), 4)
                 self._work.log(self._name, samples=self.samples, of=planned, loss=mean, samples_per_s=round(speed, 1))
                 losses.clear()
             if time.monotonic() - saved_s > SAVE_S:
@@ -117,7 +118,7 @@ class Learning(ABC):
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "samples": self.samples,
             "rested_at": self.rested_at,
-            "random": torch.get_rng_state(),
+            "random": self._work.random_state(),
         }
         self._work.whole(self._state, lambda path: torch.save(state, path))
 
@@ -128,9 +129,9 @@ class Learning(ABC):
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.samples, self.rested_at = state["samples"], state["rested_at"]
-        torch.set_rng_state(state["random"].cpu())
+        self._work.set_random_state(state["random"])
 
-    def _step(self, done: float) -> float:
+    def _step(self, done: float) -> Tensor:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate(done)
@@ -142,7 +143,7 @@ class Learning(ABC):
             optimizer.step()
         self.samples += self._size.batch
         self._follow()
-        return float(loss.detach())
+        return loss.detach()
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -70,6 +73,10 @@ class Prepared:
     """int64 [captions + 1]: where each caption's tokens begin and end."""
     tokens: Tensor
     """float16 [tokens of all captions, 384]."""
+
+    def to(self, device: torch.device) -> Prepared:
+        """The same on a device."""
+        return Prepared(**{name: getattr(self, name).to(device) for name in self.__slots__})
 
 
 def prepare(data: Stickers, model: StickerAutoencoder, encoder: PromptEncoder, work: Work) -> Prepared:
@@ -155,20 +162,29 @@ class _Picture:
 
 def _pictures(data: Stickers) -> list[_Picture]:
     draw = random.Random(0)
+    colourful = [source for source, item in enumerate(data.train) if item.colours and item.colours[0] in CHROMATIC]
+    turns = {source: draw.sample(TURNS, TURNED_EACH) for source in colourful}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        wanted = [(data.pixels[data.train[source].row], degrees) for source in colourful for degrees in turns[source]]
+        changes = pool.map(_turned, wanted, chunksize=256)
     pictures = []
     for source, item in enumerate(data.train):
         pixels, both = data.pixels[item.row], (captions(data, item, "en"), captions(data, item, "zh"))
         pictures.append(_Picture(pixels, source, both))
         if item.can_flip:
             pictures.append(_Picture(np.ascontiguousarray(pixels[:, ::-1]), source, both, is_mirrored=True))
-        if item.colours and item.colours[0] in CHROMATIC:
-            for degrees in draw.sample(TURNS, TURNED_EACH):
-                changed = turned(pixels, degrees)
-                colours = main_colours(changed)
+        if source in turns:
+            for changed, colours in islice(changes, TURNED_EACH):
                 if colours and colours[0] in CHROMATIC and colours[0] != item.colours[0]:
                     both = (captions(data, item, "en", colours[0]), captions(data, item, "zh", colours[0]))
                     pictures.append(_Picture(changed, source, both))
     return pictures
+
+
+def _turned(wanted: tuple[Pixels, float]) -> tuple[Pixels, tuple[str, ...]]:
+    """A turned picture and its main colours."""
+    changed = turned(*wanted)
+    return changed, main_colours(changed)
 
 
 def _tokens(texts: Sequence[str], encoder: PromptEncoder, work: Work) -> tuple[Tensor, Tensor]:
@@ -208,17 +224,18 @@ def _weights(items: Sequence[Sticker]) -> Tensor:
 def draw_captions(prepared: Prepared, rows: Tensor, chinese: float) -> Tensor:
     """One caption drawn for each picture [rows], Chinese with that probability where there is one."""
     both = prepared.captions[rows]
-    language = ((torch.rand(len(rows)) < chinese) & (both[:, 1, 1] > 0)).long()
-    first, count = both[torch.arange(len(rows)), language].unbind(1)
+    chances = torch.rand(3, len(rows), device=rows.device)
+    language = ((chances[0] < chinese) & (both[:, 1, 1] > 0)).long()
+    first, count = both[torch.arange(len(rows), device=rows.device), language].unbind(1)
     # The first ones are the plain name and the style: half of all draws are among the first two.
-    span = torch.where(torch.rand(len(rows)) < 0.5, count.clamp(max=2), count)
-    return prepared.texts[first + (torch.rand(len(rows)) * span).long()]
+    span = torch.where(chances[1] < 0.5, count.clamp(max=2), count)
+    return prepared.texts[first + (chances[2] * span).long()]
 
 
 def caption_tokens(prepared: Prepared, captions: Tensor) -> Tensor:
     """float32 [captions, 16, 384], zeros after the end."""
     start, end = prepared.ends[captions], prepared.ends[captions + 1]
-    places = start[:, None] + torch.arange(MAX_TOKENS)
+    places = start[:, None] + torch.arange(MAX_TOKENS, device=captions.device)
     inside = places < end[:, None]
     return prepared.tokens[places.clamp(max=len(prepared.tokens) - 1)].float() * inside[..., None]
 

@@ -36,6 +36,10 @@ def publish(
     def write(folder: Path) -> None:
         for name, part in parts.items():
             copy.deepcopy(part).to("cpu", torch.float16).save_pretrained(folder / name)
+            config = folder / name / "config.json"
+            facts = json.loads(config.read_text(encoding="utf-8"))
+            facts.pop("_name_or_path", None)  # a folder of the machine that trained it
+            config.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         shown.save(folder / examples.FILE)
         (folder / STYLES).write_text(json.dumps(list(styles), indent=1) + "\n", encoding="utf-8")
         (folder / TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")

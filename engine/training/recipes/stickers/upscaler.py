@@ -11,6 +11,7 @@ from torch import nn
 from engine.image.pixels import premultiplied
 from engine.image.upscaler import StickerUpscaler
 from engine.image.weights import load_part
+from engine.training.recipes.stickers.autoencoder import trained_pixels
 from engine.training.recipes.stickers.data import Stickers
 from engine.training.recipes.stickers.work import Work, rate_at
 
@@ -25,15 +26,16 @@ def train(data: Stickers, work: Work, images: int, seed: int = 0) -> StickerUpsc
         known: StickerUpscaler = load_part(StickerUpscaler, work.path(NAME), work.device)
         return known
     torch.manual_seed(seed)
-    pixels = torch.from_numpy(data.pixels[[item.row for item in data.train]]).permute(0, 3, 1, 2)
+    pixels = trained_pixels(data).to(work.device)
     model: StickerUpscaler = StickerUpscaler()
     model.to(work.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    steps = max(1, images // BATCH)
+    batch = BATCH * work.breadth
+    steps = max(1, images // batch)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step / steps, RATE)
-        large = premultiplied(pixels[torch.randint(len(pixels), (BATCH,))].to(work.device))
+        large = premultiplied(pixels[torch.randint(len(pixels), (batch,), device=work.device)])
         # Enlarged ones are as soft as bilinear or area shrinking leaves them; it has to sharpen both.
         small = F.interpolate(large, scale_factor=0.5, mode="area" if step % 2 else "bilinear", antialias=step % 2 == 0)
         with work.autocast():

@@ -86,7 +86,7 @@ def stages(data: Stickers, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     vae, characters = autoencoder.train(data, work, images=64), chinese.train(data, Words(), work, steps=1)
     prepared = prepare(data, vae, PromptEncoder(Words(), characters, data.styles), work)
     shown, rows = choose_examples(data, prepared)
-    return Stages(vae, characters, prepared, shown, Conditions(prepared, (shown, rows), len(data.styles)))
+    return Stages(vae, characters, prepared, shown, Conditions(prepared, (shown, rows), len(data.styles), work.device))
 
 
 def test_nothing_is_trained_on_that_must_not_be(data: Stickers) -> None:
@@ -129,7 +129,7 @@ def test_all_stages_run_and_the_long_one_goes_on_where_it_stopped(data: Stickers
     assert len(shown.codes) == 3 == len({*shown.styles.tolist()}), "three of the five pictures of the only concept"
     assert bool((prepared.mirrored[rows] == torch.tensor([False, True])).all())
     size = Size(width=64, depth=2, batch=4)
-    conditions = Conditions(prepared, (shown, rows), len(data.styles))
+    conditions = Conditions(prepared, (shown, rows), len(data.styles), work.device)
 
     def trained(folder: Path, *untils: int) -> dict[str, torch.Tensor]:
         folder.mkdir()
