@@ -1,7 +1,7 @@
 """Train the starter image model from nothing, or go on where it stopped.
 
     python -m engine.training.recipes.stickers --data FOLDER --work FOLDER --encoder FOLDER [--samples 2000000]
-        [--guided-samples 150000] [--minutes 60] [--start assets/models/sticker]
+        [--guided-samples N] [--minutes 60] [--start assets/models/sticker]
 
 --data has stickers-64.npz and stickers-64.json, --encoder is the folder of all-MiniLM-L6-v2. `--minutes` ends this sitting, not
 the training: the next call goes on. The model appears in WORK/model.
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0: all")
     parser.add_argument("--samples", type=int, default=2_000_000, help="pictures that the denoiser sees in all")
-    parser.add_argument("--guided-samples", type=int, default=150_000, help="and while guidance is distilled; 0: it is not")
+    parser.add_argument("--guided-samples", type=int, default=0, help="and while guidance is distilled; 0: it is not")
     parser.add_argument("--guided-batch", type=int, default=32)
     parser.add_argument("--guided-rate", type=float, default=3e-4)
     parser.add_argument("--minutes", type=float, default=float("inf"))
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=size.width)
     parser.add_argument("--depth", type=int, default=size.depth)
     parser.add_argument("--batch", type=int, default=size.batch)
+    parser.add_argument("--rate", type=float, default=size.rate)
     parser.add_argument("--no-compile", action="store_true")
     asked = parser.parse_args()
     if asked.threads:
@@ -64,7 +65,7 @@ def main() -> None:
     enlarger = upscaler.train(data, work, asked.upscaler_images)
     characters = chinese.train(data, english, work, asked.chinese_steps)
     prepared = prepare(data, vae, PromptEncoder(english, characters, data.styles), work)
-    size = Size(width=asked.width, depth=asked.depth, batch=asked.batch)
+    size = Size(width=asked.width, depth=asked.depth, batch=asked.batch, rate=asked.rate)
     shown = choose_examples(data, prepared)
     conditions = Conditions(prepared, shown, len(data.styles), work.device)
     ends_s = time.monotonic() + asked.minutes * 60
