@@ -39,12 +39,9 @@ COPY = 0.02
 class Bench:
     """One model, one judge, one data set."""
 
-    def __init__(
-        self, data: Stickers, model: StickerModel, judge: Judge, device: torch.device, *, steps: int, guidance: float
-    ) -> None:
+    def __init__(self, data: Stickers, model: StickerModel, judge: Judge, *, steps: int, guidance: float) -> None:
         self.data = data
         self.judge = judge
-        self._device = device
         self._model = model
         self._steps = steps
         self._guidance = guidance
@@ -61,7 +58,7 @@ class Bench:
     @torch.inference_mode()
     def judged(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Concept logits, style logits and caption vectors of uint8 [n, 3, 64, 64]."""
-        parts = [self.judge(as_input(part.to(self._device))) for part in pixels.split(256)]
+        parts = [self.judge(as_input(part.to(self.judge.style.weight.device))) for part in pixels.split(256)]
         return tuple(torch.cat(one).cpu() for one in zip(*parts, strict=True))  # type: ignore[return-value]
 
     def combinations(self, pictures: int) -> str:
@@ -173,7 +170,7 @@ def main() -> None:
     vectors = dict(zip(names, sentence_vectors(encoder.states(list(names.values()), MAX_TOKENS, together=True)), strict=True))
     judge = load_judge(data, vectors, asked.work / "judge.pt", asked.epochs, device)
     model = StickerModel("sticker", asked.model, encoder, str(device))
-    bench = Bench(data, model, judge, device, steps=asked.steps, guidance=asked.guidance)
+    bench = Bench(data, model, judge, steps=asked.steps, guidance=asked.guidance)
     bench.grids(asked.work)
     print(bench.combinations(asked.pictures), flush=True)
     print(bench.colours(), flush=True)

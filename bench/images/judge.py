@@ -70,10 +70,10 @@ def pixels_of(data: Stickers, items: tuple[Sticker, ...]) -> Tensor:
 def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: int, device: torch.device) -> Judge:
     """Read the judge from `path`, or train and keep it. `vectors`: the sentence vector of each concept's English name."""
     concepts = judged_concepts(data)
-    judge = Judge(len(concepts), len(data.styles))
+    judge = Judge(len(concepts), len(data.styles)).to(device)
     if path.is_file():
         judge.load_state_dict(torch.load(path, weights_only=True))
-        return judge.to(device).eval()
+        return judge.eval()
     number = {concept: place for place, concept in enumerate(concepts)}
     style = {name: place for place, name in enumerate(data.styles)}
     pixels = pixels_of(data, data.train).to(device)
@@ -84,7 +84,7 @@ def load_judge(data: Stickers, vectors: dict[str, Tensor], path: Path, epochs: i
     name_of = torch.tensor([place[item.concept] for item in data.train], device=device)
     said = torch.stack([vectors[concept] for concept in names]).to(device)
     batch = torch.arange(BATCH, device=device)
-    judge = judge.to(device, memory_format=torch.channels_last)
+    judge = judge.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
     steps = epochs * len(pixels) // BATCH
     started_s = time.monotonic()

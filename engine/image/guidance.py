@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from torch import Tensor
+
 NONE: Final = 1.0
 """Guidance at which what was asked for is drawn as it comes."""
 STRONGEST: Final = 6.0
@@ -39,6 +41,6 @@ def guided(guidance: float, *, knows_guidance: bool, is_against: bool) -> Guidan
     return Guidance(math.sqrt(guidance), math.sqrt(guidance))
 
 
-def told(guidance: float) -> float:
-    """The number that a distilled transformer is told: 0 for none."""
-    return min(max(guidance, NONE), STRONGEST) - NONE
+def told(guidance: Tensor) -> Tensor:
+    """The numbers that a distilled transformer is told: 0 for none."""
+    return guidance.clamp(NONE, STRONGEST) - NONE

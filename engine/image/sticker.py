@@ -171,7 +171,7 @@ class StickerModel:
         tokens, pooled = self._encoder(prompts)
         styles = [None if prompt.style is None else self.styles.index(prompt.style) for prompt in prompts]
         beside = self._examples.beside(pooled[:, : -len(self.styles)], styles, seed)
-        strength = torch.full((len(prompts), self._guidance_numbers), told(guidance))
+        strength = told(torch.full((len(prompts), self._guidance_numbers), guidance))
         return tokens.to(self._device), torch.cat([pooled, strength, beside], 1).to(self._device)
 
     def _inputs(self, request: ImageRequest) -> dict[str, Any]:

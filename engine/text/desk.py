@@ -90,9 +90,9 @@ def cuda_graph(compute: Replay) -> Replay:
 
 
 @cache
-def _aside(device: int) -> torch.cuda.Stream:  # noqa: ARG001
+def _aside(device: int) -> torch.cuda.Stream:
     """Always the same: libraries keep memory for each stream that they have computed on."""
-    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
 
 

@@ -13,10 +13,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from engine.device import Device, choose_device, free_memory
+from engine.device import Device
 from engine.errors import CancelledError
 from engine.image import denoising
 from engine.image.model import ImageStep
@@ -24,10 +23,12 @@ from engine.image.pipelines import PipelineModel
 from engine.image.placement import Placement, Spread
 from engine.jobs.job import CancelToken
 from engine.models.pipeline_folder import inspect_pipeline
+from tests import gpu
 from tests.engine.image import test_pipelines
 from tests.engine.image.test_pipelines import FOX, RED, WRITERS, draw, same
+from tests.gpu import held
 
-folders = test_pipelines.folders
+device, folders = gpu.device, test_pipelines.folders
 
 test_the_same_pixels = test_pipelines.test_the_same_request_gives_identical_pixels_and_everything_in_it_counts
 test_every_scheduler = test_pipelines.test_every_scheduler_it_names_draws
@@ -44,11 +45,6 @@ REQUESTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return choose_device("cuda")
-
-
 @pytest.fixture(scope="module", params=list(WRITERS))
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -63,12 +59,6 @@ def model(folders: dict[str, Path], way: str, device: Device) -> Iterator[Pipeli
     made = loaded(folders[way], device)
     yield made
     made.close()
-
-
-def held(device: Device) -> int:
-    """Bytes that tensors hold on the device."""
-    free_memory(device)
-    return torch.cuda.memory_allocated() if device.kind == "cuda" else 0
 
 
 @pytest.mark.parametrize("spread", get_args(Spread))

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from engine.device import Device, choose_device, free_memory
+from engine.device import Device, free_memory
 from engine.models.adapters import AdapterRef, load_lora
 from engine.text import desk, transformers_backend
 from engine.text.local import LocalTextModel, load_local
 from engine.text.transformers_backend import TransformersBackend
+from tests import gpu
 from tests.engine.text import test_adapters, test_batched, test_desk, test_local
 from tests.engine.text.test_desk import KINDS, PLENTY, begun, written
+from tests.gpu import held
 from tests.tiny import make_adapter, make_model, tiny_spec
 
 CONTEXT = 2048
+
+device = gpu.device
 
 test_company = test_desk.test_a_row_is_the_same_to_the_bit_in_any_company
 test_kept_by_the_row = test_desk.test_what_was_written_at_a_desk_is_kept_by_the_row
@@ -42,11 +46,6 @@ test_two_chats = test_local.test_two_chats_stream_at_once
 test_cancel = test_local.test_cancel_stops_within_two_tokens_and_keeps_what_was_written
 test_shared_system_message = test_local.test_conversations_with_the_same_system_message_share_what_was_computed_of_it
 test_replay_beside_another_chat = test_local.test_replay_of_a_chat_with_reuse_beside_another_chat_is_identical
-
-
-@pytest.fixture(scope="module")
-def device() -> Device:
-    return choose_device("cuda")
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +85,6 @@ def backend(folder: Path, device: Device, small_desks: None) -> Iterator[Transfo
     loaded = TransformersBackend(folder, device, lambda: PLENTY)
     yield loaded
     loaded.close()
-
-
-def held(device: Device) -> int:
-    """Bytes that tensors hold on the device."""
-    free_memory(device)
-    return torch.cuda.memory_allocated() if device.kind == "cuda" else 0
 
 
 def is_own_stream(device: Device) -> bool:

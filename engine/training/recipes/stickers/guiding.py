@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.image.examples import WIDTH
-from engine.image.guidance import NONE, STRONGEST
+from engine.image.guidance import NONE, STRONGEST, told
 from engine.image.transformer import StickerTransformer
 from engine.training.recipes.stickers.conditions import Conditions, LeftOut
 from engine.training.recipes.stickers.learning import Learning, Size
@@ -74,7 +74,7 @@ class GuidanceDistillation(Learning):
             with torch.no_grad():
                 nothing, prompt, both = self._passes(mixed, tokens, pooled, sigma)
                 wanted = guided(nothing, prompt, both, guidance)
-            pooled = torch.cat([pooled[:, :-WIDTH], guidance[:, None] - NONE, pooled[:, -WIDTH:]], 1)
+            pooled = torch.cat([pooled[:, :-WIDTH], told(guidance)[:, None], pooled[:, -WIDTH:]], 1)
             said = self._forward(self._model, mixed, tokens, pooled, sigma * 1000, None)
         missed, far = ((one - wanted).float().square().mean((1, 2, 3)) for one in (said, both))
         return (missed / (far + SMALL).sqrt()).mean()

@@ -193,6 +193,8 @@ def test_a_training_goes_on_from_a_published_model(data: Stickers, stages: Stage
     kept = training.average.state_dict()
     assert all(torch.allclose(kept[name], value, atol=1e-3) for name, value in again.average.state_dict().items())
     assert torch.equal(vae.encoder[1].weight.half(), autoencoder.train(data, later, images=64).encoder[1].weight.half())
+    folder = publish({"vae": autoencoder.train(data, later, images=64)}, stages.shown, data.styles, again.samples, later)
+    assert str(tmp_path) not in (folder / "vae" / "config.json").read_text(), "it names no folder that it was read from"
 
 
 def shaken(model: Any) -> Any:
