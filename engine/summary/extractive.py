@@ -1,9 +1,9 @@
 """The sentences of documents that say most of them in a given length: picked, not written.
 
-A sentence is worth what the others say too (LexRank on shared terms and, in the encoder's language, on meaning), a little more
-where writers put what matters, less when it is a fragment or a question. Documents of any length are read in blocks, whose best
-sentences meet again in one graph, so that neither memory nor time grows with the square; only those are encoded. Which of them
-are picked together is `selection`'s work. Knows texts and a function that encodes them; knows no model, no file and no database.
+Picked are those whose words are the likeliest in a person's summary (`wording`), together and within the budget (`selection`);
+headings, fragments and questions only where statements do not fill it. A question moves the choice to what answers it, in shared
+terms and in meaning. Long documents are read in blocks, of which the most central sentences (LexRank on shared terms) meet, so
+that neither memory nor time grows with the square. Knows texts and a function that encodes them; knows no model and no database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from engine.errors import BadOptionError, NotEnoughDataError
 from engine.jobs.job import CancelToken
-from engine.summary.centrality import Matrix, Vector, lexrank
+from engine.summary.centrality import Vector, lexrank
 from engine.summary.document import count_words
-from engine.summary.selection import Candidates, Weights, select
+from engine.summary.selection import Candidates, select
 from engine.summary.sentences import is_complete, sentence_spans
 from engine.summary.terms import inverse_frequencies, terms, weighted
+from engine.summary.wording import Wording, expected, pairs
 
 Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 """Texts → float32 [texts, width], each of length 1."""
@@ -32,21 +33,22 @@ Encode: TypeAlias = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 BLOCK: Final = 256
 """Sentences in one graph of the first level."""
 FINALISTS: Final = 256
-"""Sentences that meet in the last graph, unless more are wished for. To encode them takes most of the time."""
+"""Sentences that meet in the last choice, unless more are wished for."""
 MOST_PICKS: Final = 200
-"""Of one graph; a longer summary is made part by part."""
-MAX_TERMS: Final = 4000
+"""Of one choice; a longer summary is made part by part."""
 ENCODE_ROWS: Final = 32
 """Sentences encoded between two looks at the cancel token."""
 ENCODED_LANGUAGES: Final = frozenset({"en"})
 """Where the encoder's likeness helps; the starter encoder knows English."""
-MIN_WORDS: Final = {"zh": 8}
-MIN_WORDS_ELSEWHERE: Final = 5
-"""What is shorter says nothing alone."""
+MIN_TERMS: Final = 4
+"""A sentence with fewer different ones says nothing alone."""
+FLOOR: Final = 0.15
+"""Likeness below this is no link of the graph."""
+PAIR_WEIGHT: Final = 3.0
+"""What a pair of neighbouring words counts beside a word."""
+FOCUS: Final = 3.0
+"""What a sentence that answers the question best counts, beside the words that a summary would hold."""
 _QUESTION: Final = re.compile(r"[?？][\"'”’」』）)]*$")
-_NAMED: Final = re.compile(r"(?<=[a-z,;] )[A-Z]\w+")
-_FIGURE: Final = re.compile(r"\d+(?:[.,]\d+)*|[二三四五六七八九十百千万亿]{2,}")
-_QUOTED: Final = re.compile(r"[\"“”「『]")
 
 
 class Text(Protocol):
@@ -83,40 +85,11 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """One sentence, `documents[document].text[start:end]`; `score` is its worth beside the other picks, the best one's is 1."""
+    """One sentence, `documents[document].text[start:end]`."""
 
     document: int
     start: int
     end: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Priors:
-    """What counts how much for a sentence alone; tuned on the documents of bench/summary that are marked "dev"."""
-
-    meaning: float = 0.15
-    """Share of the encoder's likeness in the graph; the rest are shared terms."""
-    floor: float = 0.15
-    """Likeness below this is no link of the graph."""
-    lead: float = 0.1
-    """For the very beginning of a document; fades out over its first quarter."""
-    fragment: float = 0.3
-    """Factor for headings, items, signatures."""
-    question: float = 0.5
-    quoted: float = 0.9
-    """Factor for what somebody says: a summary says it itself."""
-    title: float = 0.2
-    """For all of the title's words; less for some."""
-    named: float = 0.15
-    """For a name or another capital inside: sentences that say who."""
-    figures: float = 0.1
-    """Taken away for figures upon figures; a table's row is no summary."""
-    focus: float = 3.0
-
-
-PRIORS: Final = {"zh": Priors(floor=0.06, fragment=0.2, quoted=0.75, title=0.3, figures=0.2)}
-"""By language, where they differ: pairs of characters make weaker links that still tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +98,9 @@ class _Sentence:
     start: int
     end: int
     words: int
-    place: float
-    """Where it begins, 0 … 1 of its document."""
     terms: tuple[str, ...]
-    prior: float
+    is_statement: bool
+    """A whole sentence that asks nothing and says something."""
 
 
 def extract(
@@ -138,20 +110,15 @@ def extract(
     focus: str = "",
     encode: Encode | None = None,
     cancel: CancelToken | None = None,
-    priors: Priors | None = None,
-    weights: Weights | None = None,
 ) -> tuple[Picked, ...]:
     """The picks in the documents' order, together within 10 % of `length` (or as near as whole sentences come).
 
-    `focus` is a question they should answer. Without `encode` shared terms alone decide. Raises NotEnoughDataError when there
-    is no sentence, CancelledError when `cancel` says so.
+    `focus` is a question they should answer; only it needs `encode`, without which shared terms alone decide. Raises
+    NotEnoughDataError when there is no sentence, CancelledError when `cancel` says so.
     """
-    priors = priors or PRIORS.get(documents[0].language if documents else "", Priors())
-    work = _Extraction(documents, focus, encode, cancel or CancelToken(), priors, weights or Weights())
-    picks = work.picks(length)
-    best = max(worth for _, worth in picks)
-    ordered = sorted(picks, key=lambda one: (one[0].document, one[0].start))
-    return tuple(Picked(one.document, one.start, one.end, worth / best if best > 0 else 0.0) for one, worth in ordered)
+    work = _Extraction(documents, focus, encode, cancel or CancelToken())
+    picks = [Picked(one.document, one.start, one.end) for one in work.picks(length)]
+    return tuple(sorted(picks, key=lambda one: (one.document, one.start)))
 
 
 def remembering(encode: Encode) -> Encode:
@@ -168,55 +135,47 @@ def remembering(encode: Encode) -> Encode:
 
 
 class _Extraction:
-    """One request. All sentences stay in memory, similarities only of one block or of the finalists."""
+    """One request. All sentences stay in memory, similarities only of one block."""
 
-    def __init__(
-        self,
-        documents: Sequence[Text],
-        focus: str,
-        encode: Encode | None,
-        cancel: CancelToken,
-        priors: Priors,
-        weights: Weights,
-    ) -> None:
+    def __init__(self, documents: Sequence[Text], focus: str, encode: Encode | None, cancel: CancelToken) -> None:
         self._documents = documents
         self._encode = encode if all(one.language in ENCODED_LANGUAGES for one in documents) else None
         self._cancel = cancel
-        self._priors = priors
-        self._weights = weights
         self._focus = focus.strip()
-        self._focus_terms = tuple(terms(self._focus, documents[0].language)) if documents else ()
+        self._focus_terms = frozenset(terms(self._focus, documents[0].language)) if self._focus and documents else frozenset()
         self._sentences = [one for number in range(len(documents)) for one in self._read(number)]
         self._inverse = inverse_frequencies(one.terms for one in self._sentences)
 
-    def picks(self, length: Length) -> list[tuple[_Sentence, float]]:
-        """The chosen sentences with their worth, in no order."""
+    def picks(self, length: Length) -> list[_Sentence]:
+        """The chosen sentences, in no order."""
         if not self._sentences:
             raise NotEnoughDataError("There is no sentence to pick: the text is empty.", key="error.summary_empty")
         everything = sum(one.words for one in self._sentences)
         by_count = length.sentences is not None
         budget = float(length.sentences or length.words or max(1.0, everything * (length.percent or 0) / 100))
-        usable = [one for one in self._sentences if one.prior > 0] or self._sentences
+        usable = [one for one in self._sentences if one.is_statement]
+        if budget > sum(1 if by_count else one.words for one in usable):
+            usable = self._sentences
         words = sum(one.words for one in usable)
         if budget >= (len(usable) if by_count else words):
-            return [(one, 1.0) for one in usable]
+            return usable
         wanted = budget if by_count else budget * len(usable) / max(1, words)
         parts = ceil(wanted / MOST_PICKS)
         size = ceil(len(usable) / parts)
-        found: list[tuple[_Sentence, float]] = []
+        found: list[_Sentence] = []
         for first in range(0, len(usable), size):
             part = usable[first : first + size]
             share = len(part) / len(usable) if by_count else sum(one.words for one in part) / words
             finalists = self._finalists(part, max(FINALISTS, round(3 * wanted * share)))
-            candidates = self._candidates(finalists, by_count, round(wanted * share))
-            chosen = select(candidates, max(1.0, budget * share), self._weights)
-            found += [(finalists[place], float(candidates.worth[place])) for place in chosen]
+            budget_here = max(1.0, budget * share)
+            mean = sum(one.words for one in finalists) / len(finalists)
+            candidates = self._candidates(finalists, by_count, budget_here * mean if by_count else budget_here)
+            found += [finalists[place] for place in select(candidates, budget_here)]
         return found
 
     def _read(self, number: int) -> list[_Sentence]:
         document = self._documents[number]
-        text, least = document.text, MIN_WORDS.get(document.language, MIN_WORDS_ELSEWHERE)
-        title = frozenset(terms(document.title, document.language))
+        text = document.text
         found: list[_Sentence] = []
         for start, end in sentence_spans(text):
             if len(found) % BLOCK == 0:
@@ -224,26 +183,10 @@ class _Extraction:
             said = text[start:end]
             words = count_words(said)
             if words:
-                place = start / len(text)
                 held = tuple(terms(said, document.language))
-                prior = self._prior(said, words, place) if words >= least else 0.0
-                if prior and title:
-                    prior *= 1 + self._priors.title * len(title.intersection(held)) / len(title)
-                found.append(_Sentence(number, start, end, words, place, held, prior))
+                is_statement = len(set(held)) >= MIN_TERMS and is_complete(said) and not _QUESTION.search(said)
+                found.append(_Sentence(number, start, end, words, held, is_statement))
         return found
-
-    def _prior(self, said: str, words: int, place: float) -> float:
-        priors = self._priors
-        prior = 1 + priors.lead * max(0.0, 1 - 4 * place)
-        prior += priors.named * bool(_NAMED.search(said))
-        prior *= 1 - priors.figures * min(1.0, 4 * len(_FIGURE.findall(said)) / words)
-        if _QUESTION.search(said):
-            prior *= priors.question
-        elif not is_complete(said):
-            prior *= priors.fragment
-        if _QUOTED.search(said):
-            prior *= priors.quoted
-        return prior
 
     def _finalists(self, sentences: list[_Sentence], most: int) -> list[_Sentence]:
         """The most central ones of each block, until no more than `most` are left; in order."""
@@ -252,8 +195,7 @@ class _Extraction:
             left: list[_Sentence] = []
             for block in blocks:
                 self._cancel.check()
-                vectors = weighted([one.terms for one in block], self._inverse)
-                worth = self._worth(block, vectors @ vectors.T)
+                worth = self._centrality(block, self._shared(block) if self._focus else None)
                 keep = max(1, min(len(block) // 2, most * len(block) // len(sentences)))
                 left += [block[place] for place in sorted(np.argsort(-worth, kind="stable")[:keep])]
             if len(left) == len(sentences):
@@ -261,64 +203,44 @@ class _Extraction:
             sentences = left
         return sentences
 
-    def _candidates(self, sentences: list[_Sentence], by_count: bool, wanted: int) -> Candidates:
+    def _candidates(self, sentences: list[_Sentence], by_count: bool, words: float) -> Candidates:
+        """What the choice needs, for a summary of that many words."""
+        language = self._documents[sentences[0].document].language
+        titles = " ".join(one.title for one in self._documents)
+        said = [self._documents[one.document].text[one.start : one.end] for one in sentences]
+        wording = Wording.of(said, language, titles)
+        of_words, of_pairs = expected(wording, words)
+        places = {key: place for place, key in enumerate((*of_words, *of_pairs))}
+        rates = np.array([*of_words.values(), *of_pairs.values()])
+        weights = np.array([1.0] * len(of_words) + [PAIR_WEIGHT] * len(of_pairs))
+        counts = [Counter[str | tuple[str, str]]((*one, *pairs(one))) for one in wording.sentences]
+        holds = [{places[key]: count for key, count in one.items()} for one in counts]
+        sizes = np.array([1 if by_count else one.words for one in sentences], np.float64)
+        documents = np.array([one.document for one in sentences])
+        return Candidates(sizes, holds, rates, weights, self._answers(sentences), documents)
+
+    def _answers(self, sentences: list[_Sentence]) -> npt.NDArray[np.float64]:
+        """[n] what each counts for answering the question; 0 without one."""
+        if not self._focus:
+            return np.zeros(len(sentences))
+        near = self._shared(sentences)
+        if self._encode is not None:
+            rows = []
+            texts = [self._documents[one.document].text[one.start : one.end] for one in sentences]
+            for first in range(0, len(texts), ENCODE_ROWS):
+                self._cancel.check()
+                rows.append(self._encode(texts[first : first + ENCODE_ROWS]))
+            near = near + np.maximum(np.concatenate(rows) @ self._encode([self._focus])[0], 0)
+        spread = self._centrality(sentences, near) if near.any() else near
+        answers = near / max(float(near.max()), 1e-9) + 0.3 * np.minimum(spread, 3)
+        return FOCUS * np.array([one.words for one in sentences]) * answers
+
+    def _centrality(self, sentences: list[_Sentence], start: Vector | None = None) -> Vector:
         vectors = weighted([one.terms for one in sentences], self._inverse)
-        similarity = np.asarray(vectors @ vectors.T, np.float32)
-        meant = self._meaning(sentences)
-        closeness = None
-        if meant is not None:
-            share = self._priors.meaning
-            similarity = np.asarray((1 - share) * similarity + share * np.maximum(meant[0] @ meant[0].T, 0), np.float32)
-            closeness = meant[1]
-        holds, worth = self._terms(sentences)
-        sizes = np.array([1 if by_count else one.words for one in sentences], np.float32)
-        parts = max(1, min(wanted, 12))
-        count = len(self._documents)
-        places = [one.document * parts + min(parts - 1, int(one.place * parts)) for one in sentences]
-        if count > 1 and wanted < count * parts:
-            places = [place // max(1, round(count * parts / max(wanted, 1))) for place in places]
-        central = self._worth(sentences, similarity, closeness)
-        return Candidates(sizes, central, self._fitness(sentences), similarity, holds, worth, np.array(places))
+        return lexrank(np.asarray(vectors @ vectors.T, np.float32), FLOOR, start)
 
-    def _worth(self, sentences: list[_Sentence], similarity: Matrix, closeness: Vector | None = None) -> Vector:
-        """Centrality times what is known beforehand, [n]; with a question first of all how near to it a sentence is."""
-        centrality = lexrank(similarity, self._priors.floor)
-        worth = np.asarray(centrality * self._fitness(sentences), np.float32)
-        if self._focus:
-            asked = set(self._focus_terms)
-            said = sum(self._inverse.get(term, 1.0) for term in asked) or 1.0
-            near = np.array(
-                [sum(self._inverse.get(t, 1.0) for t in asked & set(one.terms)) / said for one in sentences], np.float32
-            )
-            if closeness is not None:
-                near = np.asarray(near + np.maximum(closeness, 0), np.float32)
-            spread = lexrank(similarity, self._priors.floor, near) if near.any() else near
-            asked_for = near / max(float(near.max()), 1e-9) + 0.3 * np.minimum(spread, 3)
-            worth = np.asarray(worth * 0.3 + self._priors.focus * asked_for, np.float32)
-        return worth
-
-    def _fitness(self, sentences: list[_Sentence]) -> Vector:
-        return np.array([one.prior for one in sentences], np.float32)
-
-    def _meaning(self, sentences: list[_Sentence]) -> tuple[Matrix, Vector | None] | None:
-        """(vectors [n, width], likeness to the question [n] or None), or None where no encoder helps."""
-        if self._encode is None:
-            return None
-        texts = [self._documents[one.document].text[one.start : one.end] for one in sentences]
-        rows = []
-        for first in range(0, len(texts), ENCODE_ROWS):
-            self._cancel.check()
-            rows.append(self._encode(texts[first : first + ENCODE_ROWS]))
-        vectors = np.concatenate(rows).astype(np.float32)
-        return vectors, (vectors @ self._encode([self._focus])[0] if self._focus else None)
-
-    def _terms(self, sentences: list[_Sentence]) -> tuple[Matrix, Vector]:
-        """Which of the terms that several sentences share each one holds [n, terms], and what covering them is worth."""
-        counts = Counter(term for one in sentences for term in set(one.terms))
-        shared = [term for term, count in counts.most_common(MAX_TERMS) if count > 1]
-        places = {term: place for place, term in enumerate(shared)}
-        holds = np.zeros((len(sentences), max(1, len(shared))), np.float32)
-        for row, one in enumerate(sentences):
-            holds[row, [places[term] for term in set(one.terms) if term in places]] = 1
-        worth = np.array([log(1 + counts[term]) for term in shared] or [0.0], np.float32)
-        return holds, worth
+    def _shared(self, sentences: list[_Sentence]) -> Vector:
+        """[n] share of the question's terms, by weight, that each holds."""
+        said = sum(self._inverse.get(term, 1.0) for term in self._focus_terms) or 1.0
+        held = [self._focus_terms.intersection(one.terms) for one in sentences]
+        return np.array([sum(self._inverse.get(term, 1.0) for term in one) / said for one in held], np.float32)

@@ -62,6 +62,11 @@ def terms(text: str, language: str = "en") -> list[str]:
     return found
 
 
+def is_function_word(word: str, language: str) -> bool:
+    """Whether it only holds a sentence together: known for English words and Chinese characters."""
+    return word in _STOP_HAN if language == "zh" else language == "en" and word in STOP_WORDS
+
+
 def _pairs(run: str) -> list[str]:
     if len(run) == 1:
         return [] if run in _STOP_HAN else [run]

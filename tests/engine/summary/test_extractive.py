@@ -63,7 +63,6 @@ def test_length_offsets_and_order(words: int, encode: None) -> None:
     assert [(one.document, one.start) for one in picks] == sorted((one.document, one.start) for one in picks)
     for one in picks:
         assert (one.start, one.end) in sentence_spans(sources[one.document].text)
-    assert max(one.score for one in picks) == pytest.approx(1)
 
 
 def test_other_lengths() -> None:
@@ -111,9 +110,9 @@ def test_thousands_of_sentences_are_read_in_blocks() -> None:
         asked.append(len(texts))
         return by_letters(texts)
 
-    picks = extract([source], Length(words=200), encode=encode)
+    picks = extract([source], Length(words=200), focus="What will the repairs cost?", encode=encode)
     assert 180 <= sum(count_words(text) for text in said([source], picks)) <= 220
-    assert sum(asked) <= FINALISTS
+    assert sum(asked) <= FINALISTS + 1
     assert max(asked) <= 64
 
 
