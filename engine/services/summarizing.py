@@ -182,7 +182,7 @@ class SummarizeJob:
             wished = Length(sentences=wish.sentences) if counts else Length(words=length.words)
             chosen = self._chosen(documents, wished, encode, context.cancel, is_list=wish.style.is_list)
             for draft in self._missing:
-                draft.text, draft.path = chosen, {"engine": "extractive", "encoder": encode is not None}
+                draft.text, draft.path = chosen, {"engine": "extractive", "encoder": encode is not None and bool(options.focus)}
             return
         texts = [document.text for document in documents]
         if options.method == "hybrid":
