@@ -40,14 +40,19 @@ ENCODE_ROWS: Final = 32
 """Sentences encoded between two looks at the cancel token."""
 ENCODED_LANGUAGES: Final = frozenset({"en"})
 """Where the encoder's likeness helps; the starter encoder knows English."""
-MIN_TERMS: Final = 4
-"""A sentence with fewer different ones says nothing alone."""
+MIN_TERMS: Final = {"zh": 8}
+MIN_TERMS_ELSEWHERE: Final = 4
+"""A sentence with fewer different ones says nothing alone; Chinese ones are pairs of characters."""
 FLOOR: Final = 0.15
 """Likeness below this is no link of the graph."""
 PAIR_WEIGHT: Final = 3.0
 """What a pair of neighbouring words counts beside a word."""
+SENTENCE: Final = 0.5
+"""What a sentence costs, in words that a summary would hold: few full ones read better than many short ones."""
+CENTRAL: Final = 0.012
+"""What a word of a sentence of average centrality counts besides."""
 FOCUS: Final = 3.0
-"""What a sentence that answers the question best counts, beside the words that a summary would hold."""
+"""The same for a word of the sentence that answers the question best."""
 _QUESTION: Final = re.compile(r"[?？][\"'”’」』）)]*$")
 
 
@@ -175,7 +180,7 @@ class _Extraction:
 
     def _read(self, number: int) -> list[_Sentence]:
         document = self._documents[number]
-        text = document.text
+        text, least = document.text, MIN_TERMS.get(document.language, MIN_TERMS_ELSEWHERE)
         found: list[_Sentence] = []
         for start, end in sentence_spans(text):
             if len(found) % BLOCK == 0:
@@ -184,7 +189,7 @@ class _Extraction:
             words = count_words(said)
             if words:
                 held = tuple(terms(said, document.language))
-                is_statement = len(set(held)) >= MIN_TERMS and is_complete(said) and not _QUESTION.search(said)
+                is_statement = len(set(held)) >= least and is_complete(said) and not _QUESTION.search(said)
                 found.append(_Sentence(number, start, end, words, held, is_statement))
         return found
 
@@ -217,12 +222,12 @@ class _Extraction:
         holds = [{places[key]: count for key, count in one.items()} for one in counts]
         sizes = np.array([1 if by_count else one.words for one in sentences], np.float64)
         documents = np.array([one.document for one in sentences])
-        return Candidates(sizes, holds, rates, weights, self._answers(sentences), documents)
+        counting = FOCUS * self._answers(sentences) if self._focus else CENTRAL * self._centrality(sentences)
+        bonus = np.array([one.words for one in sentences]) * counting - SENTENCE
+        return Candidates(sizes, holds, rates, weights, np.asarray(bonus, np.float64), documents)
 
-    def _answers(self, sentences: list[_Sentence]) -> npt.NDArray[np.float64]:
-        """[n] what each counts for answering the question; 0 without one."""
-        if not self._focus:
-            return np.zeros(len(sentences))
+    def _answers(self, sentences: list[_Sentence]) -> Vector:
+        """[n] how well each answers the question, about 2 for the best."""
         near = self._shared(sentences)
         if self._encode is not None:
             rows = []
@@ -232,8 +237,7 @@ class _Extraction:
                 rows.append(self._encode(texts[first : first + ENCODE_ROWS]))
             near = near + np.maximum(np.concatenate(rows) @ self._encode([self._focus])[0], 0)
         spread = self._centrality(sentences, near) if near.any() else near
-        answers = near / max(float(near.max()), 1e-9) + 0.3 * np.minimum(spread, 3)
-        return FOCUS * np.array([one.words for one in sentences]) * answers
+        return np.asarray(near / max(float(near.max()), 1e-9) + 0.3 * np.minimum(spread, 3), np.float32)
 
     def _centrality(self, sentences: list[_Sentence], start: Vector | None = None) -> Vector:
         vectors = weighted([one.terms for one in sentences], self._inverse)

@@ -35,6 +35,8 @@ _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘（「—–/]*$")
 _LIST_MARK = re.compile(
     rf"\s*(?:[-*•·●▪◦–—]\s|[(（]?(?:\d{{1,3}}|[a-zA-Z]|[ivx]{{1,4}})[.)、）．]\s?|[一二三四五六七八九十]{{1,3}}[、．.]|#{{1,6}}\s|\||>|[{_HAN}A-Z][^\s，。,.]{{0,12}}[：:]\s?)"
 )
+_LETTER_ITEM: Final = re.compile(r"\((?:[a-z]|[ivx]{1,4})\)\s+[\"'“‘]?[A-Z]")
+"""An item inside a paragraph, "(b) The brake"."""
 _NUMBER_ITEM = re.compile(r"(?:^|\n)\s*[(（]?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})$")
 _NEVER = frozenset(
     "mr mrs ms mx dr prof rev hon st sgt cpl capt cmdr lt col maj gen adm rep sen gov pres supt insp fr sr. mt ft messrs "
@@ -160,7 +162,7 @@ def _stop_ends(text: str, start: int, match: re.Match[str]) -> bool:
     if not space and not _is_han(following[0]):
         return False
     first = following.lstrip("\"'“‘«([*_")[:1]
-    if first.islower() or following[0] in ",;:)—–-&":
+    if (first.islower() and not _LETTER_ITEM.match(following)) or following[0] in ",;:)—–-&":
         return False
     if close and _SPEECH.match(following):
         return False

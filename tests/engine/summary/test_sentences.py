@@ -25,6 +25,7 @@ def split(text: str) -> list[str]:
         ["Visit example.com, version 3.11.2, today.", "It is free!", "Really?!"],
         ["We chose Plan B.", "The rest is history."],
         ["I met them and you met us, but not I.", "Then it rained."],
+        ["Two things are wished for.", "(a) The ventilators need a switch.", "(b) The cable rests."],
     ],
 )
 def test_english(sentences: list[str]) -> None:
