@@ -35,7 +35,7 @@ _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘（「—–/]*$")
 _LIST_MARK = re.compile(
     rf"\s*(?:[-*•·●▪◦–—]\s|[(（]?(?:\d{{1,3}}|[a-zA-Z]|[ivx]{{1,4}})[.)、）．]\s?|[一二三四五六七八九十]{{1,3}}[、．.]|#{{1,6}}\s|\||>|[{_HAN}A-Z][^\s，。,.]{{0,12}}[：:]\s?)"
 )
-_LETTER_ITEM: Final = re.compile(r"\((?:[a-z]|[ivx]{1,4})\)\s+[\"'“‘]?[A-Z]")
+_LETTER_ITEM = re.compile(r"\((?:[a-z]|[ivx]{1,4})\)\s+[\"'“‘]?[A-Z]")
 """An item inside a paragraph, "(b) The brake"."""
 _NUMBER_ITEM = re.compile(r"(?:^|\n)\s*[(（]?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})$")
 _NEVER = frozenset(
