@@ -51,7 +51,7 @@ class Candidates:
 
 
 def select(candidates: Candidates, budget: float) -> list[int]:
-    """Numbers of the chosen ones, best first: within SLACK of the budget where whole sentences allow it.
+    """Numbers of the chosen ones, in no order: within SLACK of the budget where whole sentences allow it.
 
     When every sentence is longer than the budget, the one that is worth most among the shortest.
     """
@@ -63,7 +63,7 @@ def select(candidates: Candidates, budget: float) -> list[int]:
     if len(candidates.sizes) * len(tried[0]) <= MAX_WORK:
         tried += [choice.filled(exponent) for exponent in EXPONENTS[1:]]
         tried = [choice.exchanged(one) for one in tried]
-    return choice.ordered(max(tried, key=choice.value))
+    return max(tried, key=choice.value)
 
 
 class _Choice:
@@ -114,11 +114,6 @@ class _Choice:
                 break
             chosen = [best[2] if one == best[1] else one for one in chosen]
         return chosen
-
-    def ordered(self, chosen: list[int]) -> list[int]:
-        """Those that gain most beside the others first."""
-        losses = {one: self._worth(chosen) - self._worth([other for other in chosen if other != one]) for one in chosen}
-        return sorted(chosen, key=lambda one: -losses[one])
 
     def value(self, chosen: list[int]) -> float:
         """What they are worth together for their length, as an F measure counts it."""
