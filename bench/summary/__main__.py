@@ -26,12 +26,12 @@ CHANGES = ("name", "number", "negation", "cause", "invented")
 LONG_WORDS = 50_000
 
 
-def compare(split: Literal["dev", "test"], language: str, encode: Encode) -> None:
+def compare(split: Literal["dev", "test"], language: str) -> None:
     """Print the table of one language."""
     found = examples(split, language)
     print(f"{language} {split}, {len(found)} documents{'':20}ROUGE-1  ROUGE-2  ROUGE-L   within 10 %")
     means: dict[str, list[float]] = {}
-    for name, system in systems(encode).items():
+    for name, system in systems().items():
         rows, fits = [], 0
         for one in found:
             budget = count_words(one.reference)
@@ -75,7 +75,7 @@ def measure_time(encode: Encode) -> None:
         text += "\n\n".join(texts) + "\n\n"
     long = Example("long", "en", "", "", text, "", ())
     start_s, start_cpu_s = time.monotonic(), time.process_time()
-    picks = extract([long], Length(words=300), encode=encode)
+    picks = extract([long], Length(words=300))
     summary = " ".join(text[one.start : one.end] for one in picks)
     print(f"{count_words(text)} words, extractive: {spent(start_s, start_cpu_s)}")
     start_s, start_cpu_s = time.monotonic(), time.process_time()
@@ -98,7 +98,7 @@ def main() -> None:
     encode = remembering(fresh)
     if arguments.only in (None, "extractive"):
         for language in ("en", "zh"):
-            compare(arguments.split, language, encode)
+            compare(arguments.split, language)
     if arguments.only in (None, "support"):
         counts = [check(arguments.split, language, encode) for language in ("en", "zh")]
         print(f"both: {figures(*(sum(column) for column in zip(*counts, strict=True)))}")

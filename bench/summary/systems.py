@@ -19,7 +19,7 @@ from sumy.utils import get_stop_words
 from bench.summary.evaluation_set import Example
 from engine.evaluation.metrics import words
 from engine.summary.document import count_words
-from engine.summary.extractive import Encode, Length, extract
+from engine.summary.extractive import Length, extract
 from engine.summary.sentences import sentence_spans
 from engine.summary.terms import terms
 
@@ -28,11 +28,11 @@ System: TypeAlias = Callable[[Example, int], str]
 SLACK = 0.1
 
 
-def systems(encode: Encode) -> dict[str, System]:
+def systems() -> dict[str, System]:
     """All of them by name; ours is last."""
 
     def ours(example: Example, budget: int) -> str:
-        picks = extract([example], Length(words=budget), encode=encode)
+        picks = extract([example], Length(words=budget))
         return joined([example.text[one.start : one.end] for one in picks], example.language)
 
     return {
