@@ -51,6 +51,8 @@ SENTENCE: Final = 0.5
 """What a sentence costs, in words that a summary would hold: few full ones read better than many short ones."""
 CENTRAL: Final = 0.012
 """What a word of a sentence of average centrality counts besides."""
+HEADING_WORDS: Final = 12
+"""A line without a full stop and with no more words is a heading; a question may be about what stands below it."""
 FOCUS: Final = 3.0
 """The same for a word of the sentence that answers the question best."""
 _QUESTION: Final = re.compile(r"[?？][\"'”’」』）)]*$")
@@ -104,6 +106,8 @@ class _Sentence:
     end: int
     words: int
     terms: tuple[str, ...]
+    heading: tuple[str, ...]
+    """Terms of the heading it stands below."""
     is_statement: bool
     """A whole sentence that asks nothing and says something."""
 
@@ -182,6 +186,7 @@ class _Extraction:
         document = self._documents[number]
         text, least = document.text, MIN_TERMS.get(document.language, MIN_TERMS_ELSEWHERE)
         found: list[_Sentence] = []
+        heading: tuple[str, ...] = ()
         for start, end in sentence_spans(text):
             if len(found) % BLOCK == 0:
                 self._cancel.check()
@@ -189,8 +194,10 @@ class _Extraction:
             words = count_words(said)
             if words:
                 held = tuple(terms(said, document.language))
-                is_statement = len(set(held)) >= least and is_complete(said) and not _QUESTION.search(said)
-                found.append(_Sentence(number, start, end, words, held, is_statement))
+                is_whole = is_complete(said)
+                is_statement = len(set(held)) >= least and is_whole and not _QUESTION.search(said)
+                found.append(_Sentence(number, start, end, words, held, heading, is_statement))
+                heading = heading if is_whole or words > HEADING_WORDS else held
         return found
 
     def _finalists(self, sentences: list[_Sentence], most: int) -> list[_Sentence]:
@@ -244,7 +251,12 @@ class _Extraction:
         return lexrank(np.asarray(vectors @ vectors.T, np.float32), FLOOR, start)
 
     def _shared(self, sentences: list[_Sentence]) -> Vector:
-        """[n] share of the question's terms, by weight, that each holds."""
-        said = sum(self._inverse.get(term, 1.0) for term in self._focus_terms) or 1.0
-        held = [self._focus_terms.intersection(one.terms) for one in sentences]
-        return np.array([sum(self._inverse.get(term, 1.0) for term in one) / said for one in held], np.float32)
+        """[n] share of the question's terms, by weight, that each holds; half of it for those that only its heading holds."""
+        total = sum(self._inverse.get(term, 1.0) for term in self._focus_terms) or 1.0
+        found = []
+        for one in sentences:
+            said = self._focus_terms.intersection(one.terms)
+            above = self._focus_terms.intersection(one.heading) - said
+            weight = sum(self._inverse.get(term, 1.0) for term in said) + sum(self._inverse.get(term, 1.0) for term in above) / 2
+            found.append(weight / total)
+        return np.array(found, np.float32)

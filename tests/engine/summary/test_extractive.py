@@ -102,6 +102,13 @@ def test_a_question_decides() -> None:
     assert all({"cost", "county", "repairs"} & set(text.lower().strip(".").split()) for text in texts)
 
 
+def test_a_question_may_be_about_what_stands_below_a_heading() -> None:
+    below = "A bracket held by one bolt had knocked a sensor out of line under the upper carriage."
+    source = Source(f"{essay(20)}\n\nCause of the stoppage\n\n{below}\n\nCosts\n\n{essay(20, seed=1)}")
+    assert below in said([source], extract([source], Length(sentences=2), focus="What was the cause of the stoppage?"))
+    assert below not in said([source], extract([source], Length(sentences=2)))
+
+
 def test_thousands_of_sentences_are_read_in_blocks() -> None:
     source = Source(essay(FINALISTS * 4))
     asked: list[int] = []
