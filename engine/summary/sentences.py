@@ -175,7 +175,8 @@ def _stop_ends(text: str, start: int, match: re.Match[str]) -> bool:
 def _is_abbreviation(word: str, following: str) -> bool:
     """Whether `word`, before a full stop, is short for something and its sentence goes on."""
     lower = word.casefold()
-    if lower in _NEVER:
+    is_initial = len(word) == 1 and word.isupper() and following[0].isupper()
+    if lower in _NEVER and not is_initial:
         # "No." and "Fig." are short before a number only: "He said no."
         return (
             lower not in ("no", "nos", "fig", "figs", "p", "ch", "sec", "art", "ed", "v", "st", "ft")
@@ -185,7 +186,7 @@ def _is_abbreviation(word: str, following: str) -> bool:
     next_word = re.match(r"[\"'“‘(]*([A-Za-z’']+)", following)
     begins = next_word is not None and next_word.group(1).casefold() in _STARTERS
     if len(word) == 1 and word.isalpha():
-        return word.isupper() and word != "I" and not begins and following[0].isupper()
+        return is_initial and word != "I" and not begins
     if lower in _SOMETIMES or re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", word):
         if lower in ("in", "am", "min", "sat", "sun", "mar", "fri", "mon", "dec", "ad", "est", "rd", "hr", "oz", "co") and not (
             word[0].isupper() or following[0].isdigit()

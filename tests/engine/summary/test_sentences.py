@@ -25,6 +25,7 @@ def split(text: str) -> list[str]:
         ["Visit example.com, version 3.11.2, today.", "It is free!", "Really?!"],
         ["We chose Plan B.", "The rest is history."],
         ["I met them and you met us, but not I.", "Then it rained."],
+        ["The driver, Mr P. Lyle, saw no fault.", "See p. 4."],
         ["Two things are wished for.", "(a) The ventilators need a switch.", "(b) The cable rests."],
     ],
 )
