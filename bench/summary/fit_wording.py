@@ -35,9 +35,7 @@ class Reading:
 
     def __init__(self, example: Example) -> None:
         said = [example.text[start:end] for start, end in sentence_spans(example.text)]
-        self.wording = Wording.of(said, example.language, example.title)
-        self.content = self.wording.content_figures()
-        self.language = example.language
+        self.wording = Wording(said, example.language, example.title)
         reference = [words(example.reference[start:end]) for start, end in sentence_spans(example.reference)]
         self.counts = Counter(word for one in reference for word in one)
         self.pair_counts = Counter(pair for one in reference for pair in pairs(one))
@@ -50,16 +48,16 @@ class Reading:
 
 def fit(readings: Sequence[Reading]) -> WordingModel:
     """The weights of one language. A function word's rate is that of the other documents' references."""
-    language = readings[0].language
+    language = readings[0].wording.language
     used = Counter[str]()
     for one in readings:
         used.update({word: count for word, count in one.counts.items() if is_function_word(word, language)})
     total = sum(one.size for one in readings)
     rare = UNSEEN / (total + 1)
     rates = {word: round((count + UNSEEN) / (total + 1), 7) for word, count in used.items()}
-    content = regress([(one.content, one, one.counts) for one in readings])
+    content = regress([(one.wording.content_figures, one, one.counts) for one in readings])
     functional = regress([(_function_figures(one, used, total, rare), one, one.counts) for one in readings])
-    shares = [sum(count for word, count in one.counts.items() if word in one.content) for one in readings]
+    shares = [sum(count for word, count in one.counts.items() if word in one.wording.content_figures) for one in readings]
     content_share = sum(shares) / total
     known = WordingModel(rates, rare, content_share, content, functional, (0.0,) * len(PAIR))
     of_pairs = regress(

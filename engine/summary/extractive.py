@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Protocol, TypeAlias
@@ -51,10 +51,10 @@ SENTENCE: Final = 0.5
 """What a sentence costs, in words that a summary would hold: few full ones read better than many short ones."""
 CENTRAL: Final = 0.012
 """What a word of a sentence of average centrality counts besides."""
-HEADING_WORDS: Final = 12
-"""A line without a full stop and with no more words is a heading; a question may be about what stands below it."""
 FOCUS: Final = 3.0
 """The same for a word of the sentence that answers the question best."""
+HEADING_WORDS: Final = 12
+"""A line without a full stop and with no more words is a heading; a question may be about what stands below it."""
 _QUESTION: Final = re.compile(r"[?？][\"'”’」』）)]*$")
 
 
@@ -218,9 +218,7 @@ class _Extraction:
     def _candidates(self, sentences: list[_Sentence], by_count: bool, words: float) -> Candidates:
         """What the choice needs, for a summary of that many words."""
         language = self._documents[sentences[0].document].language
-        titles = " ".join(one.title for one in self._documents)
-        said = [self._documents[one.document].text[one.start : one.end] for one in sentences]
-        wording = Wording.of(said, language, titles)
+        wording = Wording(self._texts(sentences), language, " ".join(one.title for one in self._documents))
         of_words, of_pairs = expected(wording, words)
         places = {key: place for place, key in enumerate((*of_words, *of_pairs))}
         rates = np.array([*of_words.values(), *of_pairs.values()])
@@ -237,8 +235,7 @@ class _Extraction:
         """[n] how well each answers the question, about 2 for the best."""
         near = self._shared(sentences)
         if self._encode is not None:
-            rows = []
-            texts = [self._documents[one.document].text[one.start : one.end] for one in sentences]
+            rows, texts = [], self._texts(sentences)
             for first in range(0, len(texts), ENCODE_ROWS):
                 self._cancel.check()
                 rows.append(self._encode(texts[first : first + ENCODE_ROWS]))
@@ -252,11 +249,16 @@ class _Extraction:
 
     def _shared(self, sentences: list[_Sentence]) -> Vector:
         """[n] share of the question's terms, by weight, that each holds; half of it for those that only its heading holds."""
-        total = sum(self._inverse.get(term, 1.0) for term in self._focus_terms) or 1.0
+        total = self._weight(self._focus_terms) or 1.0
         found = []
         for one in sentences:
             said = self._focus_terms.intersection(one.terms)
             above = self._focus_terms.intersection(one.heading) - said
-            weight = sum(self._inverse.get(term, 1.0) for term in said) + sum(self._inverse.get(term, 1.0) for term in above) / 2
-            found.append(weight / total)
+            found.append((self._weight(said) + self._weight(above) / 2) / total)
         return np.array(found, np.float32)
+
+    def _weight(self, of: Iterable[str]) -> float:
+        return sum(self._inverse.get(term, 1.0) for term in of)
+
+    def _texts(self, sentences: Sequence[_Sentence]) -> list[str]:
+        return [self._documents[one.document].text[one.start : one.end] for one in sentences]

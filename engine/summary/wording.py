@@ -13,7 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import exp, log
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -53,46 +53,33 @@ class WordingModel:
     pair: Figures
 
 
-@dataclass(frozen=True, slots=True)
 class Wording:
-    """The words of a text, each sentence apart, with what their rates depend on."""
+    """The words of a text, given as its sentences, with what their rates depend on."""
 
-    sentences: Sequence[Sequence[str]]
-    language: str
-    title: frozenset[str]
-    """Stems of the title's words."""
+    def __init__(self, sentences: Sequence[str], language: str, title: str = "") -> None:
+        self.language = language
+        self.sentences = [words(one) for one in sentences]
+        self._title = frozenset(stem(word, language) for word in words(title))
+        self._counts = Counter(word for one in self.sentences for word in one)
+        self._pair_counts = Counter(pair for one in self.sentences for pair in pairs(one))
 
-    @classmethod
-    def of(cls, sentences: Sequence[str], language: str, title: str = "") -> Wording:
-        """Read the sentences of a text."""
-        return cls([words(one) for one in sentences], language, frozenset(stem(word, language) for word in words(title)))
-
-    def counts(self) -> Counter[str]:
-        """How often each word occurs."""
-        return Counter(word for one in self.sentences for word in one)
-
-    def pair_counts(self) -> Counter[Pair]:
-        """How often each pair of neighbours inside a sentence occurs."""
-        return Counter(pair for one in self.sentences for pair in pairs(one))
-
+    @cached_property
     def content_figures(self) -> dict[str, Figures]:
         """By content word, as CONTENT names them."""
-        counts = self.counts()
-        stems = {word: stem(word, self.language) for word in counts}
+        stems = {word: stem(word, self.language) for word in self._counts}
         forms = Counter[str]()
-        for word, count in counts.items():
+        for word, count in self._counts.items():
             forms[stems[word]] += count
         return {
-            word: (1.0, log(forms[stems[word]]), log(count), float(stems[word] in self.title))
-            for word, count in counts.items()
+            word: (1.0, log(forms[stems[word]]), log(count), float(stems[word] in self._title))
+            for word, count in self._counts.items()
             if not is_function_word(word, self.language)
         }
 
     def function_figures(self, rates: Mapping[str, float], rare: float) -> dict[str, Figures]:
         """By function word, as FUNCTION names them; `rates` as in `WordingModel.function`."""
-        counts = self.counts()
-        total = max(1, sum(counts.values()))
-        found = {word: count for word, count in counts.items() if is_function_word(word, self.language)}
+        total = max(1, sum(self._counts.values()))
+        found = {word: count for word, count in self._counts.items() if is_function_word(word, self.language)}
         return {word: (1.0, log(rates.get(word, rare)), log(count / total)) for word, count in found.items()}
 
     def pair_figures(self, rates: Mapping[str, float]) -> dict[Pair, Figures]:
@@ -100,7 +87,7 @@ class Wording:
         logs = {word: log(rate + LEAST_RATE) for word, rate in rates.items()}
         functional = {word: is_function_word(word, self.language) for word in logs}
         found: dict[Pair, Figures] = {}
-        for (first, second), count in self.pair_counts().items():
+        for (first, second), count in self._pair_counts.items():
             kind = functional[first] + functional[second]
             kinds = (float(kind == 2), float(kind == 1), float(kind == 0))
             found[first, second] = (*kinds, logs[first], logs[second], log(count))
@@ -121,7 +108,7 @@ def expected(wording: Wording, budget: float, model: WordingModel | None = None)
 
 def word_rates(wording: Wording, model: WordingModel) -> dict[str, float]:
     """Expected count of each word in a summary of REFERENCE words."""
-    content = _rates(wording.content_figures(), model.content)
+    content = _rates(wording.content_figures, model.content)
     share = model.content_share * REFERENCE / max(1e-9, sum(content.values()))
     rates = {word: share * rate for word, rate in content.items()}
     return rates | _rates(wording.function_figures(model.function, model.rare), model.functional)
@@ -146,13 +133,13 @@ def coverage_table(rates: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.
 
 def wording_model(language: str) -> WordingModel:
     """The fitted weights; English ones for languages that have none."""
-    found = _models(WEIGHTS_PATH)
+    found = _models()
     return found.get(language, found["en"])
 
 
 @cache
-def _models(path: Path) -> Mapping[str, WordingModel]:
-    found = json.loads(path.read_text(encoding="utf-8"))
+def _models() -> Mapping[str, WordingModel]:
+    found = json.loads(WEIGHTS_PATH.read_text(encoding="utf-8"))
     return {
         language: WordingModel(
             one["function_words"],

@@ -17,7 +17,7 @@ TEXT = [
 
 
 def test_expected_counts_of_words_and_pairs() -> None:
-    of_words, of_pairs = expected(Wording.of(TEXT, "en", "Pool closed"), 60)
+    of_words, of_pairs = expected(Wording(TEXT, "en", "Pool closed"), 60)
     assert of_words["pool"] > of_words["council"] > of_words["heron"] > 0  # in the title; twice; once
     assert of_words["closed"] > of_words["signatures"]  # another form of it occurs, and the title has it
     assert of_words["the"] > of_words["against"]  # what summaries use, not how content words are rated
@@ -28,7 +28,7 @@ def test_expected_counts_of_words_and_pairs() -> None:
 
 
 def test_rates_grow_with_the_budget() -> None:
-    wording = Wording.of(TEXT, "en")
+    wording = Wording(TEXT, "en")
     short, long = expected(wording, 30)[0], expected(wording, 90)[0]
     assert all(long[word] == pytest.approx(3 * rate) for word, rate in short.items())
 
@@ -37,7 +37,7 @@ def test_rates_grow_with_the_budget() -> None:
     ("language", "text"), [("zh", "大桥因桥墩被冲空而关闭。"), ("de", "Die Brücke ist wegen Hochwassers gesperrt.")]
 )
 def test_other_languages(language: str, text: str) -> None:
-    of_words, of_pairs = expected(Wording.of([text, text], language), 50)
+    of_words, of_pairs = expected(Wording([text, text], language), 50)
     assert min(*of_words.values(), *of_pairs.values()) > 0
     assert ("桥" in of_words) == (language == "zh")
 
