@@ -32,8 +32,10 @@ ROWS: Final = 8
 """Parts that are read at once."""
 CONTEXT_TOKENS: Final = 4096
 """Of a model that does not say how much it takes."""
-SAMPLING: Final = Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.02)
-"""No repetition penalty worth the name: it would punish the model for the document's own names and numbers."""
+SAMPLING: Final = Sampling(temperature=0.2, top_p=0.9, repetition_penalty=1.02, dry_multiplier=1.5)
+"""Small models fall into loops ("14.00, the Print Room" to the end), which DRY ends. No repetition penalty worth the name: it
+would punish the model for the document's own names and numbers.
+"""
 MAX_LEVELS: Final = 6
 """Each level of notes is several times shorter than the one below."""
 _SAMPLE_CHARS: Final = 4000

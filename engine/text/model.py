@@ -38,6 +38,8 @@ class Sampling:
     """Choose among this many tokens; 0 = all."""
     repetition_penalty: float = 1.1
     """Above 1 makes tokens that were in the prompt or the answer less likely."""
+    dry_multiplier: float = 0.0
+    """Above 0 makes tokens less likely that would say a run of the answer again ("don't repeat yourself"), not of the prompt."""
     max_new_tokens: int = 512
     stop: tuple[str, ...] = ()
     """Texts at which the answer ends; they are not part of it."""

@@ -19,6 +19,7 @@ from engine.jobs.job import CancelToken
 from engine.models.adapters import AdapterRef
 from engine.models.catalog import ModelSpec, ServerSource
 from engine.text.model import FinishReason, GenerateRequest, Message, Scored, TextEvent
+from engine.text.sampling import DRY_ALLOWED_LENGTH, DRY_BASE
 
 if TYPE_CHECKING:
     import openai
@@ -29,8 +30,8 @@ _POLL_S = 0.05
 _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 300.0
 """A server may take this long between two tokens, for instance while it loads its model."""
-_EXTRA = ("top_k", "repetition_penalty")
-"""Options outside the protocol that most servers of this kind take. One that refuses them is asked again without."""
+_EXTRA = ("top_k", "repetition_penalty", "dry_")
+"""How options outside the protocol begin that most servers of this kind take. One that refuses them is asked again without."""
 _FINISH: Mapping[str | None, FinishReason] = {"length": "length"}
 
 
@@ -175,6 +176,8 @@ class OpenAITextModel:
             body.update(add_generation_prompt=False, continue_final_message=True)
         if extra:
             body.update(top_k=sampling.top_k or -1, repetition_penalty=sampling.repetition_penalty)
+            if sampling.dry_multiplier > 0.0:
+                body.update(dry_multiplier=sampling.dry_multiplier, dry_base=DRY_BASE, dry_allowed_length=DRY_ALLOWED_LENGTH)
         return self._client.chat.completions.create(
             model=self._source.model,
             messages=messages,

@@ -17,6 +17,7 @@ from engine.models.host import ModelHost
 from engine.models.store import ModelStore
 from engine.text.model import GenerateRequest, Message, Sampling, TextEvent
 from engine.text.openai_backend import OpenAITextModel, estimate_tokens
+from engine.text.sampling import DRY_ALLOWED_LENGTH
 from tests.openai_server import KEY, OpenAIServer
 from tests.tiny import CPU
 
@@ -36,8 +37,8 @@ def connect(
 
 
 def ask(content: str = "one two three", **fields: object) -> GenerateRequest:
-    sampling = Sampling(max_new_tokens=50, stop=("END",))
-    return GenerateRequest((Message("system", "Be kind."), Message("user", content)), sampling, **fields)  # type: ignore[arg-type]
+    fields = {"sampling": Sampling(max_new_tokens=50, stop=("END",)), **fields}
+    return GenerateRequest((Message("system", "Be kind."), Message("user", content)), **fields)  # type: ignore[arg-type]
 
 
 def run(model: OpenAITextModel, request: GenerateRequest) -> list[TextEvent]:
@@ -61,6 +62,9 @@ def test_sends_what_was_asked(server: OpenAIServer) -> None:
     body = server.requests[-1]
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert body["seed"] == 7 and body["max_tokens"] == 50 and body["stop"] == ["END"] and body["top_k"] == 50
+    assert "dry_multiplier" not in body
+    run(connect(server, "echo"), ask(sampling=Sampling(dry_multiplier=2.0)))
+    assert server.requests[-1]["dry_multiplier"] == 2.0 and server.requests[-1]["dry_allowed_length"] == DRY_ALLOWED_LENGTH
     run(connect(server, "echo"), ask(continue_text="So far"))
     assert server.requests[-1]["messages"][-1] == {"role": "assistant", "content": "So far"}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 
 from engine.arrays import Floats
 from engine.text.model import Sampling
-from engine.text.sampling import Sampler
+from engine.text.sampling import DRY_ALLOWED_LENGTH, Sampler
 
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -1.0, -2.0], dtype=np.float32)
 SHARES = np.exp(LOGITS) / np.exp(LOGITS).sum()
@@ -60,3 +62,43 @@ def test_repetition_penalty_counts_prompt_and_answer_and_leaves_the_logits_alone
     assert sampler.choose(logits) == 1  # 0 was in the prompt: 1.0 / 1.5 < 0.9
     assert sampler.choose(logits) == 0  # now 1 has been said too
     assert np.array_equal(logits, before)
+
+
+def test_a_loop_is_left_and_what_the_prompt_says_may_be_said_again() -> None:
+    loop = [0, 1, 2, 3, 4]
+
+    def write(sampling: Sampling, count: int) -> list[int]:
+        """Greedy, by a model that goes on with the loop and finds 5 a little less likely than that."""
+        sampler = Sampler(sampling, 0, loop * 20)
+        written: list[int] = []
+        for place in range(count):
+            logits = np.full(6, -9.0, dtype=np.float32)
+            logits[loop[place % len(loop)]], logits[5] = 3.0, 0.0
+            written.append(sampler.choose(logits))
+        return written
+
+    without, with_dry = (write(plain(temperature=0.0, dry_multiplier=value), 40) for value in (0.0, 2.0))
+    assert without == loop * 8
+    assert with_dry[:5] == loop and 5 in with_dry  # once is no repetition, whatever the prompt says
+    assert with_dry.index(5) >= len(loop) + DRY_ALLOWED_LENGTH  # and a short run is free
+
+
+def test_longer_repetitions_cost_more() -> None:
+    costs = []
+    for repeated in range(DRY_ALLOWED_LENGTH - 1, DRY_ALLOWED_LENGTH + 3):
+        run = list(range(10))
+        sampler = Sampler(plain(temperature=0.0, dry_multiplier=2.0), 0, [])
+        for token in [*run, *run[:repeated]]:
+            logits = np.zeros(12, dtype=np.float32)
+            logits[token] = 100.0
+            assert sampler.choose(logits) == token
+        margins = np.arange(0.0, 20.0, 0.01)
+        costs.append(next((margin for margin in margins if _chosen(sampler, repeated, margin) == repeated), 20.0))
+    np.testing.assert_allclose(costs, [0.0, 2.0, 3.5, 6.125], atol=0.02)
+
+
+def _chosen(sampler: Sampler, token: int, margin: float) -> int:
+    """What would be chosen where `token` is so much likelier than 11, without saying it."""
+    logits = np.full(12, -50.0, dtype=np.float32)
+    logits[token], logits[11] = margin + 1e-4, 0.0
+    return deepcopy(sampler).choose(logits)
