@@ -2,7 +2,8 @@
 
 Extractive: every system fills the budget of the reference, within 10 %; mean ROUGE F with the reference (words; Chinese:
 characters), English and Chinese apart, and how far ours is above the best other. Support: how many altered claims are doubted, by
-what was altered, and how many true ones and sentences of references. Time: 50,000 words. Tune on dev; test is for the figure.
+what was altered, and how many true ones and sentences of references; the same of what a model wrote. Time: 50,000 words. Tune on
+dev; test is for the figure.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Literal
 
 import torch
 
-from bench.summary.evaluation_set import Example, examples, starter_encode
+from bench.summary.evaluation_set import Example, examples, model_sentences, starter_encode
 from bench.summary.systems import systems
 from engine.evaluation.metrics import rouge
 from engine.summary.document import count_words
 from engine.summary.extractive import Encode, Length, extract, remembering
-from engine.summary.support import judge
+from engine.summary.support import Author, judge
 
 KINDS = ("rouge_1", "rouge_2", "rouge_l")
 CHANGES = ("name", "number", "negation", "cause", "invented")
@@ -59,6 +60,22 @@ def check(split: Literal["dev", "test"], language: str, encode: Encode) -> tuple
     for kind in (*CHANGES, "true", "reference"):
         print(f"  {kind:12}{fmean(doubted[kind]):6.0%} of {len(doubted[kind])} doubted")
     return caught, alarms, missed
+
+
+def check_models(split: Literal["dev", "test"], encode: Encode) -> None:
+    """Print what is doubted of what models wrote about the English documents, by author."""
+    sources = {one.id: one for one in examples(split, "en")}
+    said = [one for one in model_sentences(split) if one.supported is not None]
+    for author in dict.fromkeys(one.author for one in said):
+        doubted: dict[bool, list[bool]] = {True: [], False: []}
+        for one in said:
+            if one.author == author:
+                (found,) = judge(one.text, [sources[one.document_id]], encode=encode, author=Author(author, one.text))
+                doubted[bool(one.supported)].append(not found.supported)
+        caught, alarms = sum(doubted[False]), sum(doubted[True])
+        print(f"{author} {split}: {figures(caught, alarms, len(doubted[False]) - caught)}")
+        for kind, is_true in (("invented", False), ("true", True)):
+            print(f"  {kind:12}{fmean(doubted[is_true]):6.0%} of {len(doubted[is_true])} doubted")
 
 
 def figures(caught: int, alarms: int, missed: int) -> str:
@@ -102,6 +119,7 @@ def main() -> None:
     if arguments.only in (None, "support"):
         counts = [check(arguments.split, language, encode) for language in ("en", "zh")]
         print(f"both: {figures(*(sum(column) for column in zip(*counts, strict=True)))}")
+        check_models(arguments.split, encode)
     if arguments.only in (None, "time"):
         measure_time(fresh)
 

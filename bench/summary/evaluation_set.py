@@ -1,4 +1,5 @@
-"""The documents that summaries are measured on, as bench/summary/documents keeps them, and the starter encoder.
+"""The documents that summaries are measured on, as bench/summary/documents keeps them, what a model wrote about them
+(bench/summary/model_summaries), and the starter encoder.
 
 Documents marked "dev" are for tuning, those marked "test" for the figures. Knows the files; knows no summariser.
 """
@@ -18,6 +19,7 @@ from engine.text.encoder import TextEncoder
 from tests.starter import starter_catalog, starter_models
 
 FOLDER = Path(__file__).resolve().parent / "documents"
+MODEL_SUMMARIES = Path(__file__).resolve().parent / "model_summaries" / "en.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,27 @@ def examples(split: Literal["dev", "test"], language: str) -> list[Example]:
 def _example(row: Mapping[str, Any]) -> Example:
     claims = tuple(Claim(one["text"], one["supported"], one["change"] or "") for one in row["claims"])
     return Example(row["id"], row["language"], row["kind"], row["title"], row["text"], row["reference"], claims)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSentence:
+    """One sentence that a model wrote about a document. `supported`: None where it states nothing or readers disagreed."""
+
+    document_id: str
+    author: str
+    text: str
+    supported: bool | None
+
+
+def model_sentences(split: Literal["dev", "test"]) -> list[ModelSentence]:
+    """What models wrote about the English documents of a half."""
+    rows = [json.loads(line) for line in MODEL_SUMMARIES.read_text(encoding="utf-8").splitlines()]
+    return [
+        ModelSentence(row["document"], row["author"], one["text"], one["supported"])
+        for row in rows
+        if row["split"] == split
+        for one in row["sentences"]
+    ]
 
 
 def starter_encode() -> Encode:

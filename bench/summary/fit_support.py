@@ -3,7 +3,8 @@
 Only documents marked "dev". True are their true claims, the sentences of their references and some of their own sentences word
 for word; false are their altered claims and some claims about other documents. The sign of every weight is fixed. The bias is set
 where, each document judged by weights fitted on the others, at most FALSE_ALARMS of the true claims and reference sentences are
-doubted. Writes assets/summary_support.json.
+doubted. For each model whose own sentences are labelled, what is added for them is set where at most the same share of its true
+ones is doubted. Writes assets/summary_support.json.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.summary.evaluation_set import Example, examples, starter_encode
+from bench.summary.evaluation_set import Example, examples, model_sentences, starter_encode
 from engine.jobs.job import CancelToken
 from engine.summary.alignment import FEATURES, SourceIndex
 from engine.summary.extractive import Encode, remembering
 from engine.summary.names import chinese_names, english_names
 from engine.summary.numerals import numbers
 from engine.summary.sentences import sentence_spans
-from engine.summary.support import WEIGHTS_PATH
+from engine.summary.support import WEIGHTS_PATH, judge
 
 FALSE_ALARMS = {"en": 0.1, "zh": 0.05}
 """By language. What an honest sentence looks like differs more between Chinese documents, so that a limit of the same share
@@ -107,12 +108,26 @@ def fit(rows: Sequence[Row]) -> tuple[float, npt.NDArray[np.float64]]:
     return bias, weights / spread
 
 
-def left_out(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
-    """The score of each row by weights that have not seen its document."""
-    scores = np.zeros(len(rows))
-    for document in {row.document for row in rows}:
+def model_rows(found: Sequence[Example], encode: Encode | None) -> dict[str, list[Row]]:
+    """By author: the labelled sentences of models that do not stand in their document word for word."""
+    rows: dict[str, list[Row]] = {}
+    places = {one.id: number for number, one in enumerate(found)}
+    indexes = {one.id: SourceIndex([one], encode, CancelToken()) for one in found}
+    for said in model_sentences("dev"):
+        one = found[places[said.document_id]]
+        if said.supported is not None and judge(said.text, [one])[0].doubt > 0:
+            figures = indexes[one.id].align(said.text).figures
+            kind = "true" if said.supported else "invented"
+            rows.setdefault(said.author, []).append(Row(places[one.id], kind, not said.supported, figures))
+    return rows
+
+
+def left_out(rows: Sequence[Row], judged: Sequence[Row]) -> npt.NDArray[np.float64]:
+    """The score of each of `judged` by weights that have not seen its document."""
+    scores = np.zeros(len(judged))
+    for document in {row.document for row in judged}:
         bias, weights = fit([row for row in rows if row.document != document])
-        for place, row in enumerate(rows):
+        for place, row in enumerate(judged):
             if row.document == document:
                 scores[place] = row.figures @ weights + bias
     return scores
@@ -129,17 +144,30 @@ def main() -> None:
     encode = remembering(starter_encode())
     models = {}
     for name, language, is_encoded in (("en", "en", True), ("terms", "en", False), ("zh", "zh", False)):
-        rows = rows_of(examples("dev", language), encode if is_encoded else None)
-        scores = left_out(rows)
+        found, encoder = examples("dev", language), encode if is_encoded else None
+        rows = rows_of(found, encoder)
+        scores = left_out(rows, rows)
         limit = threshold(rows, scores, FALSE_ALARMS[language])
         bias, weights = fit(rows)
-        kept = {key: round(float(value), 4) for key, value in zip(FEATURES, weights, strict=True) if abs(value) > 1e-4}
-        models[name] = {"bias": round(bias - limit, 4), "weights": kept}
         print(f"{name}: documents left out in turn, doubted")
-        for kind in dict.fromkeys(row.kind for row in rows):
-            doubted = [score > limit for row, score in zip(rows, scores, strict=True) if row.kind == kind]
-            print(f"  {kind:12}{np.mean(doubted):6.0%} of {len(doubted)}")
+        show(rows, scores, limit)
+        authors = {}
+        for author, said in model_rows(found, encoder).items() if language == "en" else ():
+            scores = left_out(rows, said)
+            stricter = threshold(said, scores, FALSE_ALARMS[language])
+            authors[author] = round(max(0.0, limit - stricter), 4)
+            print(f" what {author} wrote")
+            show(said, scores, stricter)
+        kept = {key: round(float(value), 4) for key, value in zip(FEATURES, weights, strict=True) if abs(value) > 1e-4}
+        models[name] = {"bias": round(bias - limit, 4), "weights": kept, "authors": authors}
     WEIGHTS_PATH.write_text(json.dumps(models, indent=1) + "\n", encoding="utf-8")
+
+
+def show(rows: Sequence[Row], scores: npt.NDArray[np.float64], limit: float) -> None:
+    """Print how much of each kind is doubted."""
+    for kind in dict.fromkeys(row.kind for row in rows):
+        doubted = [score > limit for row, score in zip(rows, scores, strict=True) if row.kind == kind]
+        print(f"  {kind:12}{np.mean(doubted):6.0%} of {len(doubted)}")
 
 
 if __name__ == "__main__":

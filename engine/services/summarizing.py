@@ -19,7 +19,7 @@ from engine.models.adapters import AdapterRef
 from engine.services.adapters import check_adapter
 from engine.services.edge import storage_errors
 from engine.services.summary_documents import KeptDocument, title_of
-from engine.services.summary_parts import SummaryParts, judged, wish_of
+from engine.services.summary_parts import SummaryParts, author_of, judged, wish_of
 from engine.services.summary_records import SummaryStarted, summary_data
 from engine.summary.document import Document
 from engine.summary.reading.read import Source
@@ -130,7 +130,8 @@ class SummarizeJob:
             context.progress(0, 0, phase="judging")
             context.publish(self.data())
             for draft in self._missing:
-                draft.params |= judged(draft.text, documents, self._options.reference, encode, context.cancel)
+                author = author_of(draft.creation, draft.text)
+                draft.params |= judged(draft.text, documents, author, self._options.reference, encode, context.cancel)
                 draft.params.pop("notes", None)
                 draft.status = "done"
                 self._write([draft], duration_s=time.monotonic() - began_s, path=draft.path, finish_reason="stop")

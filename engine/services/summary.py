@@ -27,7 +27,7 @@ from engine.services.summarizing import ReadJob, SummarizeJob
 from engine.services.summary_documents import KeptDocument, title_of
 from engine.services.summary_export import SummaryFile, export_summary
 from engine.services.summary_judging import CheckJob, JudgeJob
-from engine.services.summary_parts import SummaryParts
+from engine.services.summary_parts import WRITTEN, SummaryParts, invents
 from engine.services.summary_records import (
     JUDGE,
     READ,
@@ -37,6 +37,7 @@ from engine.services.summary_records import (
     SummaryTurn,
     SummaryVersion,
     foreign_notice,
+    invents_notice,
     kept_language_notice,
     options_again,
     params_of,
@@ -199,7 +200,7 @@ class SummaryService:
                 status="done",
                 turn_id=original.turn_id,
                 parent_id=original.id,
-                params={name: value for name, value in original.params.items() if name not in made},
+                params={WRITTEN: original.output} | {name: value for name, value in original.params.items() if name not in made},
             )
             uow.inputs.add(owner_id, [one.record(edited.id) for one in kept])
             preference = uow.preferences.set(owner_id, edited.id, original.id, source="edit", is_explicit=False)
@@ -358,4 +359,7 @@ def _notices(
             return (kept_language_notice(said, options.language),)
     elif writer.languages and wanted and wanted not in writer.languages:
         return (foreign_notice(said, wanted, writer.name),)
-    return (unread_notice(said),) if said and said not in ("en", "zh") else ()
+    notices = [unread_notice(said)] if said and said not in ("en", "zh") else []
+    if options.method != "extractive" and invents(writer.model_id):
+        notices.append(invents_notice(writer.name))
+    return tuple(notices)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from engine.jobs.runner import JobContext
 from engine.services.edge import storage_errors
 from engine.services.summary_documents import KeptDocument
-from engine.services.summary_parts import SummaryParts, as_json, judged
+from engine.services.summary_parts import WRITTEN, SummaryParts, as_json, author_of, judged
 from engine.summary.reading.read import Source, read_documents
 from storage.records import CreationRecord, Json
 
@@ -29,7 +29,8 @@ class JudgeJob:
         creation, documents = self._creation, [kept.document for kept in self._kept]
         context.progress(0, 0, phase="judging")
         with self._parts.encode() as encode:
-            found = judged(creation.output, documents, str(creation.params.get("reference") or ""), encode, context.cancel)
+            author, reference = author_of(creation, creation.params.get(WRITTEN, "")), str(creation.params.get("reference") or "")
+            found = judged(creation.output, documents, author, reference, encode, context.cancel)
         with storage_errors(), self._parts.database.write() as uow:
             uow.creations.update(self._owner_id, creation.id, params={**creation.params, **found})
             uow.commit()

@@ -28,15 +28,17 @@ from engine.summary.reading.read import Reading, ReadingProgress, Source, read_d
 from engine.summary.styles import SummaryStyles
 from engine.types import SummaryOptions
 from storage.database import Database
-from storage.records import Json
+from storage.records import CreationRecord, Json
 
 if TYPE_CHECKING:
     from engine.summary.abstractive import Wish
     from engine.summary.extractive import Encode
-    from engine.summary.support import JudgedSentence
+    from engine.summary.support import Author, JudgedSentence
 
 log = logging.getLogger(__name__)
 ONE_SENTENCE_WORDS: Final = 40
+WRITTEN: Final = "written"
+"""In the params of a summary that somebody edited: what was written before the first edit, by a model or out of the documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +113,36 @@ def asked_about(text: str, styles: SummaryStyles) -> tuple[Json, ...]:
 
 
 def judged(
-    summary: str, documents: Sequence[Document], reference: str, encode: Encode | None, cancel: CancelToken
+    summary: str,
+    documents: Sequence[Document],
+    author: Author | None,
+    reference: str,
+    encode: Encode | None,
+    cancel: CancelToken,
 ) -> dict[str, Any]:
     """{"sentences", "scores"} of a summary, as its row keeps them."""
     from engine.summary.scores import scores_of
     from engine.summary.support import judge
 
-    sentences = judge(summary, documents, encode=encode, cancel=cancel)
+    sentences = judge(summary, documents, encode=encode, cancel=cancel, author=author)
     return {
         "sentences": [as_json(one) for one in sentences],
         "scores": scores_of(summary, documents, sentences, reference=reference),
     }
+
+
+def invents(model_id: str) -> bool:
+    """Whether the model is known to write what stands in no document."""
+    from engine.summary.support import support_model
+
+    return model_id in support_model("en").authors
+
+
+def author_of(creation: CreationRecord, wrote: str) -> Author | None:
+    """Who wrote what of a summary stands in `wrote`: its model, unless all of it was picked from the documents."""
+    from engine.summary.support import Author
+
+    return None if creation.params["method"] == "extractive" else Author(creation.model_id, wrote)
 
 
 def as_json(sentence: JudgedSentence) -> dict[str, Any]:

@@ -186,6 +186,15 @@ def kept_language_notice(document: str, wanted: str) -> Notice:
     return Notice("notice.summary_kept_language", values, text)
 
 
+def invents_notice(model_name: str) -> Notice:
+    """Say that the model is known to invent, how that is seen, and what does not."""
+    text = (
+        f"{model_name} is small and invents much of what it writes. Trust only what you find in the document; "
+        "an extractive summary quotes it."
+    )
+    return Notice("notice.summary_invents", {"model": model_name}, text)
+
+
 def unread_notice(language: str) -> Notice:
     """Say that the document's language is none that summaries are made for."""
     said = LANGUAGE_NAMES.get(language, language)

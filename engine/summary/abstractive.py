@@ -198,10 +198,11 @@ class Abstractive:
     def _events(
         self, messages: tuple[Message, ...], new_tokens: int, seeds: tuple[int, ...], cancel: CancelToken, *, batched: bool
     ) -> Iterator[TextEvent]:
-        """Summaries are written by the adapter; what is `batched` are notes."""
+        """Summaries are written by the adapter; what is `batched` are notes, whose loops are cheap and cut off afterwards."""
         fitted, _, room = self.model.fit(messages, new_tokens)
         adapter = None if batched else self.adapter
-        request = GenerateRequest(fitted, replace(SAMPLING, max_new_tokens=room), seeds, adapter=adapter, batched=batched)
+        sampling = replace(SAMPLING, max_new_tokens=room, dry_multiplier=0.0 if batched else SAMPLING.dry_multiplier)
+        request = GenerateRequest(fitted, sampling, seeds, adapter=adapter, batched=batched)
         with closing(self.model.generate(request, cancel)) as events:  # type: ignore[type-var]
             for event in events:
                 if event.finish_reason == "cancelled":

@@ -3,7 +3,8 @@
 A small logistic regression over the readable figures of `alignment` decides; its weights (assets/summary_support.json) are fitted
 by `python -m bench.summary.fit_support` on documents marked "dev". Their signs are fixed: likeness to the source can only speak
 for a sentence, a number or a name from elsewhere only against it, so that what it learned can be read. It does not reason: it
-misses an invention that is made of the document's own words. Knows texts and a function that encodes them; knows no database.
+misses an invention that is made of the document's own words. A model known to invent is trusted less than a person: what a small
+one says and is true it mostly says in the document's words. Knows texts and a function that encodes them; knows no database.
 """
 
 from __future__ import annotations
@@ -60,29 +61,45 @@ class JudgedSentence:
 
 
 @dataclass(frozen=True, slots=True)
+class Author:
+    """The model that wrote a summary, by id, and all that it wrote: other sentences of the summary are a person's."""
+
+    model_id: str
+    wrote: str
+
+
+@dataclass(frozen=True, slots=True)
 class SupportModel:
     """Weights by name of the figure."""
 
     bias: float
     weights: Mapping[str, float]
+    authors: Mapping[str, float]
+    """By a model's id: what is added for its sentences, in log-odds."""
 
-    def doubt(self, figures: npt.NDArray[np.float64]) -> float:
-        """Probability that a sentence with these figures has no support."""
-        total = self.bias + sum(self.weights.get(name, 0.0) * float(value) for name, value in zip(FEATURES, figures, strict=True))
+    def doubt(self, figures: npt.NDArray[np.float64], author: str = "") -> float:
+        """Probability that a sentence with these figures has no support; `author`: id of the model that wrote it."""
+        total = self.bias + self.authors.get(author, 0.0)
+        total += sum(self.weights.get(name, 0.0) * float(value) for name, value in zip(FEATURES, figures, strict=True))
         return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 
 def judge(
-    summary: str, documents: Sequence[Text], *, encode: Encode | None = None, cancel: CancelToken | None = None
+    summary: str,
+    documents: Sequence[Text],
+    *,
+    encode: Encode | None = None,
+    cancel: CancelToken | None = None,
+    author: Author | None = None,
 ) -> tuple[JudgedSentence, ...]:
-    """Judge every sentence of a summary, in order. Raises CancelledError when `cancel` says so.
+    """Judge every sentence of a summary, in order; without `author` a person wrote it. Raises CancelledError on `cancel`.
 
     Without `encode`, and in languages that the encoder does not know, shared terms alone decide.
     """
     index = SourceIndex(documents, encode, cancel or CancelToken())
     model = support_model(model_name(index))
     whole = [_loose(one.text) for one in documents]
-    return tuple(_judged(summary, start, end, index, model, whole) for start, end in sentence_spans(summary))
+    return tuple(_judged(summary, start, end, index, model, whole, author) for start, end in sentence_spans(summary))
 
 
 def model_name(index: SourceIndex) -> str:
@@ -93,7 +110,8 @@ def model_name(index: SourceIndex) -> str:
 def support_model(name: str) -> SupportModel:
     """The fitted weights of that name."""
     found = _read(WEIGHTS_PATH)[name]
-    return SupportModel(float(found["bias"]), {key: float(value) for key, value in found["weights"].items()})
+    weights, authors = ({key: float(value) for key, value in found[part].items()} for part in ("weights", "authors"))
+    return SupportModel(float(found["bias"]), weights, authors)
 
 
 @cache
@@ -102,7 +120,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _judged(summary: str, start: int, end: int, index: SourceIndex, model: SupportModel, whole: Sequence[str]) -> JudgedSentence:
+def _judged(
+    summary: str, start: int, end: int, index: SourceIndex, model: SupportModel, whole: Sequence[str], author: Author | None
+) -> JudgedSentence:
     text = summary[start:end]
     said = _ITEM.sub("", text)
     loose = _loose(said)
@@ -110,7 +130,8 @@ def _judged(summary: str, start: int, end: int, index: SourceIndex, model: Suppo
         return JudgedSentence(text, start, end, _sources(index, index.evidence(said)), True, 0.0, ())
     aligned = index.align(said)
     sources = _sources(index, aligned.evidence)
-    doubt = model.doubt(aligned.figures) if sources else 1.0
+    writer = author.model_id if author is not None and text in author.wrote else ""
+    doubt = model.doubt(aligned.figures, writer) if sources else 1.0
     return JudgedSentence(text, start, end, sources, doubt < THRESHOLD, doubt, _flags(aligned.flags))
 
 

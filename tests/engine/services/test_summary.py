@@ -14,6 +14,7 @@ from engine.services.examples import examples_of
 from engine.services.summarizing import marked
 from engine.services.summary_records import length_of
 from engine.services.summary_sources import MAX_FILES
+from engine.summary import support
 from engine.summary.document import Document
 from engine.types import SummaryOptions
 from storage.records import CreationFilter
@@ -204,6 +205,27 @@ def test_an_edit_beats_the_original_and_is_judged_anew(studio: SummaryStudio) ->
     text = studio.parts.wrote()
     with pytest.raises(BadOptionError):
         studio.summary.edit(OWNER, text.id, "something else")
+
+
+def test_who_wrote_a_sentence_decides_how_far_it_is_trusted(studio: SummaryStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = "The building went up in flames."
+    studio.parts.model.script = lambda request, row: ["Nobody was hurt in the fire. ", loose]
+    known = support.SupportModel(-2.0, {}, {studio.parts.model.id: 4.0})
+    monkeypatch.setattr(support, "support_model", lambda name: known)
+    row = studio.made(method="abstractive")
+    assert [one["supported"] for one in row.params["sentences"]] == [True, False]  # the first is a copy
+    once = studio.summary.edit(OWNER, row.id, f"{row.output} Nobody was harmed.")
+    twice = studio.summary.edit(OWNER, once.creation_id, f"Nobody was harmed. {loose}")
+    for edited, expected in ((once, [True, False, True]), (twice, [True, False])):
+        assert studio.ended(edited.job_id).status == "done"
+        assert [one["supported"] for one in studio.parts.row(edited.creation_id).params["sentences"]] == expected
+    started = studio.summarize(method="abstractive")
+    assert [notice.key for notice in started.notices] == ["notice.summary_invents"] and studio.ended(started.job_id)
+    assert not studio.summarize().notices
+    picked = studio.made(length={"sentences": 1})
+    by_hand = studio.summary.edit(OWNER, picked.id, f"{picked.output} {loose}")
+    studio.ended(by_hand.job_id)
+    assert all(one["supported"] for one in studio.parts.row(by_hand.creation_id).params["sentences"])
 
 
 def test_any_summary_is_checked_against_any_text(studio: SummaryStudio) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from engine.errors import CancelledError
 from engine.jobs.job import CancelToken
+from engine.models.catalog import STARTER_TEXT_ID
 from engine.summary.alignment import FEATURES, SourceIndex
 from engine.summary.passages import SHORT_SOURCE, SHORTLIST
-from engine.summary.support import JudgedSentence, judge, support_model
+from engine.summary.support import Author, JudgedSentence, judge, support_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,19 @@ def test_nothing_supports_nothing() -> None:
     assert not judge("The pool was closed.", [Source("")])[0].supported
     foreign = judge("Quantum chips need liquid helium.", [ENGLISH])[0]
     assert not foreign.supported and not foreign.sources
+
+
+def test_a_model_that_invents_is_trusted_less_than_a_person_except_for_copies() -> None:
+    starter = STARTER_TEXT_ID
+    copied, loose = "Cracks in the basin lost 40 cubic metres of water a day.", "The council turned away the private operator."
+    summary = f"{copied} {loose}"
+    person = judge(summary, [ENGLISH])
+    model = judge(summary, [ENGLISH], author=Author(starter, summary))
+    edited = judge(summary, [ENGLISH], author=Author(starter, copied))
+    other = judge(summary, [ENGLISH], author=Author("another-model", summary))
+    assert model[0].supported and model[0].doubt == 0.0
+    assert model[1].doubt > person[1].doubt
+    assert edited == other == person  # the second sentence is a person's; nothing is known about the other model
 
 
 def test_cancel() -> None:
