@@ -26,7 +26,7 @@ from engine.summary.extractive import Encode, remembering
 from engine.summary.names import chinese_names, english_names
 from engine.summary.numerals import numbers
 from engine.summary.sentences import sentence_spans
-from engine.summary.support import WEIGHTS_PATH, judge
+from engine.summary.support import WEIGHTS_PATH, is_copy
 
 FALSE_ALARMS = {"en": 0.1, "zh": 0.05}
 """By language. What an honest sentence looks like differs more between Chinese documents, so that a limit of the same share
@@ -109,16 +109,15 @@ def fit(rows: Sequence[Row]) -> tuple[float, npt.NDArray[np.float64]]:
 
 
 def model_rows(found: Sequence[Example], encode: Encode | None) -> dict[str, list[Row]]:
-    """By author: the labelled sentences of models that do not stand in their document word for word."""
+    """By author: the labelled sentences of models about these documents that do not stand there word for word."""
     rows: dict[str, list[Row]] = {}
-    places = {one.id: number for number, one in enumerate(found)}
-    indexes = {one.id: SourceIndex([one], encode, CancelToken()) for one in found}
-    for said in model_sentences("dev"):
-        one = found[places[said.document_id]]
-        if said.supported is not None and judge(said.text, [one])[0].doubt > 0:
-            figures = indexes[one.id].align(said.text).figures
-            kind = "true" if said.supported else "invented"
-            rows.setdefault(said.author, []).append(Row(places[one.id], kind, not said.supported, figures))
+    labelled = [said for said in model_sentences("dev") if said.supported is not None]
+    for number, one in enumerate(found):
+        index = SourceIndex([one], encode, CancelToken())
+        for said in labelled:
+            if said.document_id == one.id and not is_copy(said.text, [one]):
+                kind = "true" if said.supported else "invented"
+                rows.setdefault(said.author, []).append(Row(number, kind, not said.supported, index.align(said.text).figures))
     return rows
 
 
@@ -152,7 +151,7 @@ def main() -> None:
         print(f"{name}: documents left out in turn, doubted")
         show(rows, scores, limit)
         authors = {}
-        for author, said in model_rows(found, encoder).items() if language == "en" else ():
+        for author, said in model_rows(found, encoder).items():
             scores = left_out(rows, said)
             stricter = threshold(said, scores, FALSE_ALARMS[language])
             authors[author] = round(max(0.0, limit - stricter), 4)

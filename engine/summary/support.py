@@ -102,6 +102,11 @@ def judge(
     return tuple(_judged(summary, start, end, index, model, whole, author) for start, end in sentence_spans(summary))
 
 
+def is_copy(sentence: str, documents: Sequence[Text]) -> bool:
+    """Whether a document holds it word for word, so that it is never judged by figures."""
+    return _stands_in(_ITEM.sub("", sentence), [_loose(one.text) for one in documents])
+
+
 def model_name(index: SourceIndex) -> str:
     """Which weights judge by this index: "zh", "en" with an encoder, or "terms"."""
     return "zh" if index.language == "zh" else "en" if index.has_encoder else "terms"
@@ -125,8 +130,7 @@ def _judged(
 ) -> JudgedSentence:
     text = summary[start:end]
     said = _ITEM.sub("", text)
-    loose = _loose(said)
-    if loose and any(loose in one for one in whole):  # word for word
+    if _stands_in(said, whole):
         return JudgedSentence(text, start, end, _sources(index, index.evidence(said)), True, 0.0, ())
     aligned = index.align(said)
     sources = _sources(index, aligned.evidence)
@@ -143,6 +147,12 @@ def _sources(index: SourceIndex, evidence: Evidence) -> tuple[SourceLink, ...]:
 def _flags(names: Sequence[str]) -> tuple[Flag, ...]:
     order: tuple[Flag, ...] = ("number", "name", "negation")
     return tuple(flag for flag in order if flag in names)
+
+
+def _stands_in(said: str, whole: Sequence[str]) -> bool:
+    """Word for word; `whole`: the documents as `_loose` gives them."""
+    loose = _loose(said)
+    return bool(loose) and any(loose in one for one in whole)
 
 
 def _loose(text: str) -> str:

@@ -48,7 +48,8 @@ class Sampler:
         if sampling.repetition_penalty != 1.0 and token not in self._seen:
             self._seen.add(token)
             self._seen_ids = np.append(self._seen_ids, token)
-        self._written.append(token)
+        if sampling.dry_multiplier > 0.0:
+            self._written.append(token)
         return token
 
     def _penalize(self, logits: Floats) -> Floats:
