@@ -198,7 +198,7 @@ class Abstractive:
     def _events(
         self, messages: tuple[Message, ...], new_tokens: int, seeds: tuple[int, ...], cancel: CancelToken, *, batched: bool
     ) -> Iterator[TextEvent]:
-        """Summaries are written by the adapter; what is `batched` are notes, whose loops are cheap and cut off afterwards."""
+        """Summaries are written by the adapter; what is `batched` are notes, whose loops are cut off afterwards."""
         fitted, _, room = self.model.fit(messages, new_tokens)
         adapter = None if batched else self.adapter
         sampling = replace(SAMPLING, max_new_tokens=room, dry_multiplier=0.0 if batched else SAMPLING.dry_multiplier)
